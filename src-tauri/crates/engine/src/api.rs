@@ -1,5 +1,4 @@
-//! The engine's public surface (bodies are filled in by the owner; names and types are the agreement).
-use std::path::Path;
+//! The plain data types of the engine's public surface.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,12 +23,11 @@ pub struct LoadOptions {
     pub cpu_tier: Option<String>,
 }
 
+/// The file's SHA-256 is not here: it is computed on demand by [`crate::Model::sha256`].
 #[derive(Clone, Debug)]
 pub struct ModelInfo {
     pub name: String,
     pub file_bytes: u64,
-    /// Lower-case hex SHA-256 of the file.
-    pub sha256: String,
     pub parameters: u64,
     pub context_length: usize,
     pub vocab_size: usize,
@@ -89,11 +87,31 @@ pub struct Sampling {
     pub seed: u64,
 }
 
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: 0.7,
+            top_k: 40,
+            top_p: 0.9,
+            min_p: 0.05,
+            repetition_penalty: 1.1,
+            repetition_window: 128,
+            seed: 0,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct GenerateOptions {
     pub sampling: Sampling,
     pub max_tokens: usize,
     pub think: Think,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self { sampling: Sampling::default(), max_tokens: 512, think: Think::Auto }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,19 +141,3 @@ pub struct Completion {
     pub reused_tokens: usize,
     pub completion_tokens: usize,
 }
-
-// pub struct Model: Model::load(&Path, &LoadOptions) -> Result<Arc<Model>, EngineError>; info() -> &ModelInfo; tokenizer() -> &Tokenizer
-// pub struct Tokenizer: encode(&str) -> Vec<TokenId> (NFC first; text never becomes a control token); decode(&[TokenId]) -> String;
-//                       control(&str) -> Option<TokenId>
-// pub mod template: render(tokenizer, &[ChatMessage], Think) -> Vec<TokenId>  (ChatML, ends with "<|im_start|>assistant\n")
-// pub struct Session (one sequence; owns state, KV and the tokens so far):
-//     Session::new(Arc<Model>) ; tokens() -> &[TokenId]
-//     prefill(&mut self, &[TokenId], &CancelFlag, &mut dyn FnMut(done,total)) -> Result<&[f32], EngineError>   logits of the last token
-//     step(&mut self, TokenId) -> Result<&[f32], EngineError>
-//     logits_all(&mut self, &[TokenId]) -> Result<Vec<f32>, EngineError>   [n, vocab], for eval and parity
-//     snapshot(&self) -> Snapshot ; restore(&mut self, &Snapshot) -> Result ; Snapshot::{to_bytes, from_bytes, token_count}
-//     generate(&mut self, prompt: &[TokenId], &GenerateOptions, &CancelFlag, &mut dyn FnMut(GenerateEvent)) -> Result<Completion, EngineError>
-//         (reuses the longest prefix it can: the live state or one of its snapshots; keeps a snapshot at the end of the prompt)
-// pub enum EngineError (closed, thiserror, facts in fields)
-#[allow(dead_code)]
-fn _sketch(_: &Path) {}

@@ -1,0 +1,67 @@
+//! Everything that can go wrong in the engine: a closed list, with the facts in fields.
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    // --- the file ---
+    #[error("no model file at {}", path.display())]
+    ModelMissing { path: PathBuf },
+    #[error("the model file {} cannot be read: {source}", path.display())]
+    ModelUnreadable { path: PathBuf, source: std::io::Error },
+    /// Not GGUF, truncated, or damaged.
+    #[error("{} is not a well-formed GGUF file: {reason}", path.display())]
+    ModelMalformed { path: PathBuf, reason: String },
+    /// Well-formed GGUF that breaks the contract of its architecture (missing tensor, wrong shape, ...).
+    #[error("{} breaks the model contract: {reason}", path.display())]
+    ModelInvalid { path: PathBuf, reason: String },
+    #[error("architecture {architecture:?} is not supported (only granitehybrid)")]
+    ForeignArchitecture { path: PathBuf, architecture: String },
+    #[error("tensor {tensor} has type {dtype}, which this backend cannot compute with")]
+    UnsupportedType { tensor: String, dtype: String },
+
+    // --- the machine ---
+    #[error("unknown CPU tier {name:?}")]
+    UnknownCpuTier { name: String },
+    #[error("CPU tier {name:?} is not available on this machine")]
+    CpuTierUnavailable { name: String },
+    #[error("out of memory: {bytes} bytes were refused")]
+    OutOfMemory { bytes: usize },
+
+    // --- the tokenizer ---
+    #[error("pre-tokenizer {pre:?} is not supported (only qwen35)")]
+    UnknownPretokenizer { pre: String },
+    #[error("the tokenizer cannot be built: {reason}")]
+    TokenizerInvalid { reason: String },
+    /// The vocabulary has no such control token (a model that was not made for chat).
+    #[error("the model has no control token {text:?}")]
+    MissingControlToken { text: &'static str },
+
+    // --- one sequence ---
+    #[error("token {token} is outside the vocabulary of {vocab_size}")]
+    TokenOutOfRange { token: u32, vocab_size: usize },
+    #[error("nothing to compute: the prompt is empty")]
+    EmptyPrompt,
+    #[error("{needed} tokens do not fit the context of {limit}")]
+    ContextFull { needed: usize, limit: usize },
+    /// The state stays valid: it holds the tokens of the chunks that were finished.
+    #[error("cancelled")]
+    Cancelled,
+    #[error("the logits at position {position} are not finite")]
+    NonFiniteLogits { position: usize },
+    #[error("sampling option {name} is out of range: {value}")]
+    InvalidSampling { name: &'static str, value: f32 },
+
+    // --- snapshots ---
+    #[error("the snapshot is damaged ({what})")]
+    SnapshotCorrupt { what: &'static str },
+    #[error("snapshot version {found} is not {supported}")]
+    SnapshotVersion { found: u32, supported: u32 },
+    /// Made by another model file or another backend.
+    #[error("the snapshot belongs to another model")]
+    SnapshotForeign,
+
+    // --- the reference backend ---
+    #[error("the reference forward failed: {0}")]
+    Reference(#[from] candle_core::Error),
+}
