@@ -1,13 +1,51 @@
-//! Strict GGUF reading and writing. No I/O, no `unsafe`, no panic for any input.
+//! Strict GGUF reading and writing: bytes → [`Gguf`] → [`ValidModel`], and [`Writer`] for the way back.
+//!
+//! Only version 3, little-endian, is read. Every number of the file passes [`Limits`] before it sizes anything,
+//! all arithmetic is checked, and a value of [`Gguf`] proves that its tensors cover the data section exactly.
+//! No I/O, no `unsafe`, no panic for any input.
 #![forbid(unsafe_code)]
-// PUBLIC API SKETCH (the owner of this crate replaces it, keeping these names):
-//
-// pub struct Limits { max_metadata_bytes, max_tensors, max_kv, max_string, max_array, ... }  impl Default
-// pub enum Value { U8(u8) .. F64(f64), Bool(bool), String(String), Array(Array) }            typed accessors
-// pub enum Array { U8(Vec<u8>), I32(Vec<i32>), F32(Vec<f32>), String(Vec<String>), ... }
-// pub enum GgmlType { F32, F16, Bf16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4K, Q5K, Q6K, ... }       block_len(), block_bytes(), row_bytes(n)
-// pub struct TensorInfo { name: String, dims: Vec<usize> /* ne, fastest first */, dtype: GgmlType, range: Range<usize> /* in the file */ }
-// pub struct Gguf { metadata (ordered), tensors (file order) }   parse(&[u8], &Limits) -> Result<Gguf, GgufError>; get(key); tensor(name)
-// pub struct ValidModel { pub config: ModelConfig, pub tokenizer: TokenizerData, pub gguf: Gguf }  ValidModel::from_gguf(Gguf)->Result<_, ModelError>
-//     (architecture granitehybrid, dense; every required tensor present with the contract's shape; nothing unknown)
-// pub struct Writer; Writer::new(); .kv(key, Value); .tensor(name, dims, dtype, byte_len); .write_header(&mut impl Write); then data in order with padding
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod cursor;
+mod error;
+mod file;
+mod ggml_type;
+mod limits;
+mod model;
+mod value;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{GgufError, Section, WriteError};
+pub use file::{Gguf, TensorInfo};
+pub use ggml_type::GgmlType;
+pub use limits::Limits;
+pub use model::{
+    LayerKind, ModelConfig, ModelError, RopeConfig, RopeScaling, SsmConfig, TokenType, TokenizerData,
+    ValidModel,
+};
+pub use value::{Array, StringArray, Value, ValueType};
+pub use writer::{DataWriter, Writer};
+
+/// The four bytes every file starts with.
+pub const MAGIC: [u8; 4] = *b"GGUF";
+/// The only version read or written.
+pub const VERSION: u32 = 3;
+/// Tensor data, and the section that holds it, start at multiples of this.
+pub const ALIGNMENT: usize = 32;
+
+/// Bytes of zero that bring `offset` to the next multiple of [`ALIGNMENT`].
+pub(crate) const fn padding_after(offset: usize) -> usize {
+    offset.wrapping_neg() % ALIGNMENT
+}

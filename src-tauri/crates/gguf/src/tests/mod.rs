@@ -1,0 +1,1 @@
+//! Tests of the parser, the writer and the model contract.
