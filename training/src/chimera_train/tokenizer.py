@@ -36,12 +36,18 @@ class Contract:
         return cls(raw["vocab_size"], raw["control"], raw["roles"], raw["pattern"])
 
 
-def read_texts(path: Path) -> Iterator[str]:
-    """NFC text of each line of a .jsonl.zst file: `text`, or the joined contents of `messages`."""
+def read_records(path: Path) -> Iterator[dict]:
+    """The JSON objects of a .jsonl.zst file, one a line."""
     with path.open("rb") as raw:
         stream = zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(raw)
         for line in io.TextIOWrapper(stream, encoding="utf-8"):
-            yield unicodedata.normalize("NFC", document_text(json.loads(line)))
+            yield json.loads(line)
+
+
+def read_texts(path: Path) -> Iterator[str]:
+    """NFC text of each record: `text`, or the joined contents of `messages`."""
+    for record in read_records(path):
+        yield unicodedata.normalize("NFC", document_text(record))
 
 
 def document_text(record: dict) -> str:
