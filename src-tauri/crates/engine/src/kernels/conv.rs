@@ -1,0 +1,112 @@
+//! Mamba-2's causal depthwise convolution of width 4 and its silu, with carried state.
+use super::elementwise::Columns;
+use super::error::check_len;
+use super::pool::Disjoint;
+use super::simd::{Kernel, LANES, Simd, dispatch};
+use super::{CpuTier, KernelError, Pool, Rows};
+
+/// Taps.
+pub const CONV_WIDTH: usize = 4;
+/// Earlier inputs that the next token needs.
+pub const CONV_STATE: usize = CONV_WIDTH - 1;
+/// Channels that one chunk takes.
+const RUN: usize = 256;
+
+/// Taps transposed to `[4][conv_dim]` (tap 3 multiplies the current token), and the bias.
+pub struct ConvWeights {
+    taps: [Vec<f32>; CONV_WIDTH],
+    bias: Vec<f32>,
+}
+
+impl ConvWeights {
+    /// From the file's `[conv_dim][4]` and `[conv_dim]`.
+    pub fn new(weight: &[f32], bias: &[f32]) -> Result<ConvWeights, KernelError> {
+        check_len("convolution weights", bias.len() * CONV_WIDTH, weight.len())?;
+        let tap = |k: usize| weight.iter().skip(k).step_by(CONV_WIDTH).copied().collect();
+        Ok(ConvWeights { taps: [tap(0), tap(1), tap(2), tap(3)], bias: bias.to_vec() })
+    }
+
+    pub fn conv_dim(&self) -> usize {
+        self.bias.len()
+    }
+}
+
+/// `out[t][c] = silu(bias[c] + Σ_k taps[k][c] · x[t-3+k][c])` for m tokens; `x` m rows of conv_dim, `out [m, conv_dim]`.
+///
+/// `state [3][conv_dim]` holds the last three rows of raw x, oldest first; zeros before the first token. It is read as
+/// x[-3..0] and left holding the newest three, so any split of the tokens gives the same bits.
+pub fn conv_silu(tier: CpuTier, pool: &Pool, w: &ConvWeights, x: Rows, state: &mut [f32], out: &mut [f32]) {
+    let dim = w.conv_dim();
+    assert!(x.width() == dim && state.len() == CONV_STATE * dim && out.len() == x.len() * dim);
+    let (state, out) = (Disjoint::new(state), Columns::new(out, dim));
+    pool.run(dim.div_ceil(RUN), |chunk| {
+        let start = chunk * RUN;
+        let end = dim.min(start + RUN);
+        dispatch(tier, ConvRun { w, x, state: &state, out: &out, start, end });
+    });
+}
+
+struct ConvRun<'a> {
+    w: &'a ConvWeights,
+    x: Rows<'a>,
+    state: &'a Disjoint<'a, f32>,
+    out: &'a Columns<'a>,
+    start: usize,
+    end: usize,
+}
+
+impl Kernel for ConvRun<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut at = self.start;
+        while at < self.end {
+            let width = LANES.min(self.end - at);
+            self.lanes(s, at, width);
+            at += width;
+        }
+    }
+}
+
+impl ConvRun<'_> {
+    /// All tokens of `width` channels from `at`: the window slides through registers.
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, s: S, at: usize, width: usize) {
+        let dim = self.w.conv_dim();
+        let load = |row: &[f32]| read(s, &row[at..at + width]);
+        let taps = [0, 1, 2, 3].map(|k| load(&self.w.taps[k]));
+        let bias = load(&self.w.bias);
+        // SAFETY: these channels belong to this chunk, and no other slice of them is live.
+        let held = |k: usize| unsafe { self.state.slice(k * dim + at, width) };
+        let mut window = [read(s, held(0)), read(s, held(1)), read(s, held(2))];
+        for t in 0..self.x.len() {
+            let now = load(self.x.row(t));
+            let mut acc = s.fma(taps[0], window[0], bias);
+            acc = s.fma(taps[1], window[1], acc);
+            acc = s.fma(taps[2], window[2], acc);
+            acc = s.fma(taps[3], now, acc);
+            // SAFETY: as above.
+            write(s, s.silu(acc), unsafe { self.out.slice(t, at, width) });
+            window = [window[1], window[2], now];
+        }
+        for (k, v) in window.into_iter().enumerate() {
+            write(s, v, held(k));
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn read<S: Simd>(s: S, from: &[f32]) -> S::V {
+    match from.first_chunk::<LANES>() {
+        Some(full) => s.load(full),
+        None => s.load_head(from),
+    }
+}
+
+#[inline(always)]
+pub(super) fn write<S: Simd>(s: S, v: S::V, to: &mut [f32]) {
+    match to.first_chunk_mut::<LANES>() {
+        Some(full) => s.store(v, full),
+        None => s.store_head(v, to),
+    }
+}

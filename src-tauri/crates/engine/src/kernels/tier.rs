@@ -1,0 +1,67 @@
+//! Which instructions a kernel may use, decided at run time.
+
+/// An instruction-set tier. Every tier computes the same functions; the higher ones are faster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CpuTier {
+    /// Plain Rust, any CPU (NEON machines stay here for now).
+    Portable,
+    /// AVX2, FMA and F16C.
+    Avx2,
+    /// AVX-512 F/BW/DQ/VL/VNNI.
+    Avx512Vnni,
+}
+
+impl CpuTier {
+    /// All tiers, slowest first.
+    pub const ALL: [CpuTier; 3] = [CpuTier::Portable, CpuTier::Avx2, CpuTier::Avx512Vnni];
+
+    /// The best tier this CPU has.
+    pub fn detect() -> CpuTier {
+        Self::available().last().copied().unwrap_or(CpuTier::Portable)
+    }
+
+    /// The tiers this CPU can run, slowest first; tests run every one of them.
+    pub fn available() -> Vec<CpuTier> {
+        Self::ALL.into_iter().filter(|t| t.is_supported()).collect()
+    }
+
+    /// The tier of that name ("portable", "avx2", "avx512vnni"), whether or not this CPU has it.
+    pub fn from_name(name: &str) -> Option<CpuTier> {
+        Self::ALL.into_iter().find(|t| t.name() == name)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            CpuTier::Portable => "portable",
+            CpuTier::Avx2 => "avx2",
+            CpuTier::Avx512Vnni => "avx512vnni",
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub fn is_supported(self) -> bool {
+        use std::arch::is_x86_feature_detected as has;
+        match self {
+            CpuTier::Portable => true,
+            CpuTier::Avx2 => has!("avx2") && has!("fma") && has!("f16c"),
+            CpuTier::Avx512Vnni => {
+                CpuTier::Avx2.is_supported()
+                    && has!("avx512f")
+                    && has!("avx512bw")
+                    && has!("avx512dq")
+                    && has!("avx512vl")
+                    && has!("avx512vnni")
+            }
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn is_supported(self) -> bool {
+        self == CpuTier::Portable
+    }
+
+    /// This tier if the CPU has it, else the best one below it: a forced tier can never execute an illegal instruction.
+    pub fn or_supported(self) -> CpuTier {
+        Self::available().into_iter().rev().find(|t| *t <= self).unwrap_or(CpuTier::Portable)
+    }
+}
