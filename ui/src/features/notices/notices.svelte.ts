@@ -1,0 +1,31 @@
+import { toWireError } from "../../ipc/errors";
+import type { WireError } from "../../ipc/types";
+
+export type Notice = { readonly id: number; readonly error: WireError };
+
+const sameError = (a: WireError, b: WireError): boolean => JSON.stringify(a) === JSON.stringify(b);
+
+/** What went wrong and has not been dismissed, newest last. They are kept as codes: a language switch rewrites them. */
+export class Notices {
+  list: readonly Notice[] = $state.raw([]);
+  #next = 1;
+
+  show(error: WireError): void {
+    const others = this.list.filter((notice) => !sameError(notice.error, error));
+    this.list = [...others, { id: this.#next++, error }];
+  }
+
+  dismiss(id: number): void {
+    this.list = this.list.filter((notice) => notice.id !== id);
+  }
+
+  /** The result of `work`, or undefined after showing why there is none. */
+  async guard<T>(work: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await work();
+    } catch (thrown) {
+      this.show(toWireError(thrown));
+      return undefined;
+    }
+  }
+}
