@@ -2,7 +2,7 @@
 
 Three kinds of source: files that already hold ``messages``; sentence pairs, which become translation requests; verifiable
 problems, which become a question with a bare answer, or with the worked steps as ``thinking``. The project's own
-``data/identity.yaml`` says who Chimera is. The output (``.jsonl``, one file a group) is what ``sft`` and the
+``data/identity.yaml`` says who Chimera is, ``data/english.yaml`` is plain English knowledge. The output (``.jsonl``, one file a group) is what ``sft`` and the
 chat-format part of pretraining read.
 """
 
@@ -142,6 +142,13 @@ def identity(path: Path, rng: random.Random) -> Iterator[Dialogue]:
                     yield pair(f"{greeting}, {lowered}", rng.choice(block["say"]), "identity")
 
 
+def knowledge(path: Path) -> Iterator[Dialogue]:
+    """`[[question, …], answer]` entries: one dialogue for each way to ask."""
+    for questions, answer in yaml.safe_load(path.read_text(encoding="utf-8")):
+        for question in questions:
+            yield pair(question, answer, "project-english")
+
+
 ARITHMETIC = re.compile(r"Step 1:|Final Answer", re.IGNORECASE)
 CLEAN_EN = {"dolly_partial", "misc_instruct", "oasst_eval_subset", "gpteacher_roleplay"}
 GOOD_PAIRS = {"parallel_tatoeba", "parallel_tico19", "parallel_hinglish_top"}
@@ -155,11 +162,12 @@ def short_snakes(corpus: Path) -> Iterator[Dialogue]:
             yield dialogue
 
 
-def sft_groups(corpus: Path, identity_file: Path) -> list[Group]:
+def sft_groups(corpus: Path, own: Path) -> list[Group]:
     chat = corpus / "chat"
     pairs = corpus / "parallel"
     return [
-        Group("identity", lambda _, rng: identity(identity_file, rng)),
+        Group("identity", lambda _, rng: identity(own / "identity.yaml", rng)),
+        Group("english", lambda *_: knowledge(own / "english.yaml")),
         Group("authored-hi", lambda *_: keep(chat / "authored-hi.jsonl.zst")),
         Group("authored-hinglish", lambda *_: keep(chat / "authored-hinglish.jsonl.zst")),
         Group("authored-en", lambda *_: keep(chat / "authored-en.jsonl.zst")),
@@ -190,11 +198,11 @@ def mid_groups(corpus: Path) -> list[Group]:
     ]
 
 
-def build(corpus: Path, identity_file: Path, out: Path, seed: int = 20261125) -> dict[str, int]:
-    """Write every group; returns dialogues per group."""
+def build(corpus: Path, own: Path, out: Path, seed: int = 20261125) -> dict[str, int]:
+    """Write every group (`own` is the folder of the project's own dialogues); returns dialogues per group."""
     out.mkdir(parents=True, exist_ok=True)
     counts = {}
-    for group in sft_groups(corpus, identity_file) + mid_groups(corpus):
+    for group in sft_groups(corpus, own) + mid_groups(corpus):
         rng = random.Random(f"{seed}-{group.name}")
         dialogues = list(group.build(corpus, rng))
         rng.shuffle(dialogues)
