@@ -13,6 +13,8 @@ mod rope;
 mod rows;
 mod scan;
 mod simd;
+#[cfg(test)]
+mod tests;
 mod tier;
 
 pub use activation::Activation;

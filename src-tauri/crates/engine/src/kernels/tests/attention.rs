@@ -1,0 +1,154 @@
+use super::super::{CpuTier, KvCache, KvType, Pool, attention};
+use super::{Rng, assert_close, bits, same_on_any_threads, tiers};
+use half::f16;
+
+struct Case {
+    kind: KvType,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    len: usize,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+impl Case {
+    fn new(
+        rng: &mut Rng,
+        kind: KvType,
+        (heads, kv_heads, head_dim): (usize, usize, usize),
+        len: usize,
+    ) -> Case {
+        let q = rng.vec(len * heads * head_dim, 3.0);
+        let (k, v) = (rng.vec(len * kv_heads * head_dim, 2.0), rng.vec(len * kv_heads * head_dim, 1.0));
+        Case { kind, heads, kv_heads, head_dim, len, q, k, v }
+    }
+
+    /// Appends and attends in calls of the given token counts.
+    fn run(&self, tier: CpuTier, pool: &Pool, split: &[usize]) -> Vec<f32> {
+        let mut cache = KvCache::new(self.kind, self.kv_heads, self.head_dim).unwrap();
+        let (wide, narrow) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let (mut out, mut done) = (Vec::new(), 0);
+        for n in split {
+            let kv = done * narrow..(done + n) * narrow;
+            cache.append(&self.k[kv.clone()], &self.v[kv]).unwrap();
+            let q = &self.q[done * wide..(done + n) * wide];
+            let mut part = vec![f32::NAN; q.len()];
+            attention(tier, pool, q, self.heads, &cache, 0.2, &mut part).unwrap();
+            out.extend(part);
+            done += n;
+        }
+        out
+    }
+
+    fn reference(&self) -> Vec<f64> {
+        let hd = self.head_dim;
+        let stored = |v: f32| match self.kind {
+            KvType::F32 => f64::from(v),
+            KvType::F16 => f64::from(f16::from_f32(v).to_f32()),
+        };
+        let row = |x: &[f32], pos: usize, kv: usize| -> Vec<f64> {
+            x[(pos * self.kv_heads + kv) * hd..][..hd].iter().map(|v| stored(*v)).collect()
+        };
+        let mut out = Vec::new();
+        for t in 0..self.len {
+            for h in 0..self.heads {
+                let kv = h / (self.heads / self.kv_heads);
+                let q = &self.q[(t * self.heads + h) * hd..][..hd];
+                let score = |pos| {
+                    row(&self.k, pos, kv).iter().zip(q).map(|(k, q)| k * f64::from(*q)).sum::<f64>() * 0.2
+                };
+                let scores: Vec<f64> = (0..=t).map(score).collect();
+                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let p: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+                let total: f64 = p.iter().sum();
+                let mut acc = vec![0.0; hd];
+                for (pos, p) in p.iter().enumerate() {
+                    acc.iter_mut().zip(row(&self.v, pos, kv)).for_each(|(a, v)| *a += p / total * v);
+                }
+                out.extend(acc);
+            }
+        }
+        out
+    }
+}
+
+const SHAPES: [(usize, usize, usize); 4] = [(1, 1, 16), (6, 2, 32), (12, 4, 64), (5, 1, 80)];
+
+#[test]
+fn attention_agrees_with_f64_and_any_split_gives_the_same_bits() {
+    let mut rng = Rng(30);
+    for kind in [KvType::F32, KvType::F16] {
+        for shape in SHAPES {
+            let case = Case::new(&mut rng, kind, shape, 150);
+            let want = case.reference();
+            for tier in tiers() {
+                let whole = same_on_any_threads("attention", |pool| case.run(tier, pool, &[150]));
+                let what = format!("attention {kind:?} {shape:?} {}", tier.name());
+                assert_close(&what, &whole, &want, &vec![1.0; want.len()], 3e-6);
+                for split in [&[1; 150][..], &[64, 64, 22], &[7, 100, 1, 42]] {
+                    assert_eq!(bits(&whole), bits(&case.run(tier, &Pool::new(2), split)), "{what} {split:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn very_different_scores_stay_finite() {
+    let mut rng = Rng(31);
+    let mut case = Case::new(&mut rng, KvType::F32, (2, 1, 16), 80);
+    case.q.iter_mut().for_each(|v| *v *= 1e4);
+    for tier in tiers() {
+        assert!(case.run(tier, &Pool::new(1), &[80]).iter().all(|v| v.abs() <= 1.0));
+    }
+}
+
+#[test]
+fn a_truncated_or_restored_cache_continues_with_the_same_bits() {
+    let mut rng = Rng(32);
+    for kind in [KvType::F32, KvType::F16] {
+        let case = Case::new(&mut rng, kind, (4, 2, 32), 40);
+        let (narrow, wide) = (64, 128);
+        let mut straight = KvCache::new(kind, 2, 32).unwrap();
+        straight.append(&case.k, &case.v).unwrap();
+        let mut cut = KvCache::new(kind, 2, 32).unwrap();
+        cut.append(&case.k[..21 * narrow], &case.v[..21 * narrow]).unwrap();
+        cut.append(&case.q[..30 * narrow], &case.q[..30 * narrow]).unwrap();
+        cut.truncate(21);
+        let mut saved = Vec::new();
+        cut.write_le(&mut saved);
+        let mut restored = KvCache::new(kind, 2, 32).unwrap();
+        restored.append(&case.q[..5 * narrow], &case.q[..5 * narrow]).unwrap();
+        assert!(restored.read_le(20, &saved).is_err());
+        restored.read_le(21, &saved).unwrap();
+        for mut cache in [cut, restored] {
+            cache.append(&case.k[21 * narrow..], &case.v[21 * narrow..]).unwrap();
+            assert_eq!(cache.len(), 40);
+            let attend = |cache: &KvCache| {
+                let mut out = vec![0.0; wide];
+                attention(CpuTier::detect(), &Pool::new(1), &case.q[..wide], 4, cache, 0.3, &mut out)
+                    .unwrap();
+                bits(&out)
+            };
+            assert_eq!(attend(&cache), attend(&straight));
+        }
+    }
+}
+
+#[test]
+fn attention_refuses_shapes_that_do_not_fit() {
+    assert!(KvCache::new(KvType::F16, 2, 24).is_err());
+    let mut cache = KvCache::new(KvType::F16, 2, 16).unwrap();
+    assert!(cache.append(&[0.0; 31], &[0.0; 31]).is_err());
+    assert!(cache.append(&[0.0; 32], &[0.0; 64]).is_err());
+    cache.append(&[0.0; 32], &[0.0; 32]).unwrap();
+    let call = |q: usize, heads, out: usize| {
+        attention(CpuTier::detect(), &Pool::new(1), &vec![0.0; q], heads, &cache, 1.0, &mut vec![0.0; out])
+    };
+    assert!(call(64, 4, 64).is_ok());
+    assert!(call(48, 3, 48).is_err(), "3 heads on 2 KV heads");
+    assert!(call(64, 4, 63).is_err());
+    assert!(call(128, 4, 128).is_err(), "two rows, one position");
+}

@@ -1,0 +1,288 @@
+use super::super::{Activation, CpuTier, KernelError, PackedMatrix, Pool, WeightType, matmul};
+use super::{Rng, assert_close, bits, same_on_any_threads, tiers};
+use half::{bf16, f16};
+
+const TYPES: [WeightType; 6] =
+    [WeightType::F32, WeightType::F16, WeightType::Bf16, WeightType::Q4_0, WeightType::Q8_0, WeightType::Q6K];
+
+/// Random ggml bytes of one row. Quantized blocks get arbitrary quants and a scale that is a plain number.
+fn random_row(rng: &mut Rng, dtype: WeightType, cols: usize) -> Vec<u8> {
+    let scale = |rng: &mut Rng| f16::from_f32(rng.unit() * 0.05).to_le_bytes();
+    let mut row = Vec::new();
+    let raw = |rng: &mut Rng, n: usize| (0..n).map(|_| rng.next() as u8).collect::<Vec<_>>();
+    match dtype {
+        WeightType::F32 => (0..cols).for_each(|_| row.extend(rng.unit().to_le_bytes())),
+        WeightType::F16 => (0..cols).for_each(|_| row.extend(f16::from_f32(rng.unit()).to_le_bytes())),
+        WeightType::Bf16 => (0..cols).for_each(|_| row.extend(bf16::from_f32(rng.unit()).to_le_bytes())),
+        WeightType::Q4_0 => (0..cols / 32).for_each(|_| {
+            row.extend(scale(rng));
+            row.extend(raw(rng, 16));
+        }),
+        WeightType::Q8_0 => (0..cols / 32).for_each(|_| {
+            row.extend(scale(rng));
+            row.extend(raw(rng, 32));
+        }),
+        WeightType::Q6K => (0..cols / 256).for_each(|_| {
+            row.extend(raw(rng, 128 + 64 + 16));
+            row.extend(scale(rng));
+        }),
+    }
+    row
+}
+
+/// ggml's own dequantization, written from its definition.
+fn dequantize(dtype: WeightType, row: &[u8]) -> Vec<f32> {
+    let half = |b: &[u8]| f16::from_le_bytes([b[0], b[1]]).to_f32();
+    match dtype {
+        WeightType::F32 => row.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        WeightType::F16 => row.chunks_exact(2).map(half).collect(),
+        WeightType::Bf16 => row.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
+        WeightType::Q4_0 => row
+            .chunks_exact(18)
+            .flat_map(|b| {
+                let d = half(b);
+                let low = b[2..].iter().map(move |q| (i32::from(q & 15) - 8) as f32 * d);
+                let high = b[2..].iter().map(move |q| (i32::from(q >> 4) - 8) as f32 * d);
+                low.chain(high)
+            })
+            .collect(),
+        WeightType::Q8_0 => {
+            row.chunks_exact(34).flat_map(|b| b[2..].iter().map(|q| f32::from(*q as i8) * half(b))).collect()
+        }
+        WeightType::Q6K => row.chunks_exact(210).flat_map(dequantize_q6_k_block).collect(),
+    }
+}
+
+/// `dequantize_row_q6_K` of ggml-quants.c, line by line.
+fn dequantize_q6_k_block(block: &[u8]) -> [f32; 256] {
+    let d = f16::from_le_bytes([block[208], block[209]]).to_f32();
+    let mut y = [0.0; 256];
+    for n in 0..2 {
+        let (ql, qh, sc) = (&block[n * 64..], &block[128 + n * 32..], &block[192 + n * 8..]);
+        for l in 0..32 {
+            let is = l / 16;
+            let q1 = i32::from((ql[l] & 15) | ((qh[l] & 3) << 4)) - 32;
+            let q2 = i32::from((ql[l + 32] & 15) | (((qh[l] >> 2) & 3) << 4)) - 32;
+            let q3 = i32::from((ql[l] >> 4) | (((qh[l] >> 4) & 3) << 4)) - 32;
+            let q4 = i32::from((ql[l + 32] >> 4) | (((qh[l] >> 6) & 3) << 4)) - 32;
+            for (part, q) in [q1, q2, q3, q4].into_iter().enumerate() {
+                let scale = sc[is + 2 * part] as i8;
+                y[n * 128 + part * 32 + l] = d * f32::from(scale) * q as f32;
+            }
+        }
+    }
+    y
+}
+
+struct Case {
+    dtype: WeightType,
+    rows: usize,
+    cols: usize,
+    source: Vec<u8>,
+    weights: Vec<f32>,
+}
+
+impl Case {
+    fn new(rng: &mut Rng, dtype: WeightType, rows: usize, cols: usize) -> Case {
+        let source: Vec<u8> = (0..rows).flat_map(|_| random_row(rng, dtype, cols)).collect();
+        let weights = source.chunks_exact(dtype.row_bytes(cols)).flat_map(|r| dequantize(dtype, r)).collect();
+        Case { dtype, rows, cols, source, weights }
+    }
+
+    fn pack(&self, tier: CpuTier) -> PackedMatrix {
+        PackedMatrix::pack(self.dtype, self.rows, self.cols, &self.source, tier, &Pool::new(1)).unwrap()
+    }
+
+    fn product(&self, tier: CpuTier, x: &[f32], pool: &Pool) -> Vec<f32> {
+        let mut act = Activation::new();
+        let m = x.len() / self.cols;
+        act.begin(m, self.cols).copy_from_slice(x);
+        act.quantize(tier, pool);
+        let mut out = vec![f32::NAN; m * self.rows];
+        matmul(pool, &self.pack(tier), &act, &mut out).unwrap();
+        out
+    }
+
+    /// The product and Σ|w·x|, in f64, with the activations that the kernel sees.
+    fn reference(&self, x: &[f32]) -> (Vec<f64>, Vec<f64>) {
+        let x: Vec<f64> =
+            if self.dtype.is_quantized() { int8(x) } else { x.iter().map(|v| f64::from(*v)).collect() };
+        let dot = |x: &[f64], w: &[f32]| {
+            x.iter()
+                .zip(w)
+                .map(|(x, w)| x * f64::from(*w))
+                .fold((0.0, 0.0), |(s, a), v: f64| (s + v, a + v.abs()))
+        };
+        x.chunks_exact(self.cols)
+            .flat_map(|x| self.weights.chunks_exact(self.cols).map(move |w| dot(x, w)))
+            .unzip()
+    }
+}
+
+/// Blocks of 32 rounded to 8 bits, as `Activation` documents it.
+fn int8(x: &[f32]) -> Vec<f64> {
+    x.chunks_exact(32)
+        .flat_map(|block| {
+            let largest = block.iter().fold(0.0f32, |a, v| a.max(v.abs()));
+            let inverse = if largest == 0.0 { 0.0 } else { 127.0 / largest };
+            block.iter().map(move |v| f64::from((v * inverse).round_ties_even()) * f64::from(largest / 127.0))
+        })
+        .collect()
+}
+
+/// Column counts that are legal for the type, odd ones first.
+fn columns(dtype: WeightType) -> &'static [usize] {
+    if dtype == WeightType::Q6K { &[256, 768] } else { &[32, 96, 160, 768] }
+}
+
+#[test]
+fn dequantized_rows_are_ggmls() {
+    let mut rng = Rng(1);
+    for dtype in TYPES {
+        for &cols in columns(dtype) {
+            let case = Case::new(&mut rng, dtype, 21, cols);
+            let packed = case.pack(CpuTier::detect());
+            for (r, want) in case.weights.chunks_exact(cols).enumerate() {
+                let mut row = vec![0.0; cols];
+                packed.dequantize_row(r, &mut row).unwrap();
+                let close = row.iter().zip(want).all(|(a, b)| (a - b).abs() <= b.abs() * 2e-7);
+                assert!(close, "{dtype:?} row {r} of {cols}");
+            }
+        }
+    }
+}
+
+#[test]
+fn products_agree_with_f64_on_every_tier_and_odd_size() {
+    let mut rng = Rng(2);
+    for dtype in TYPES {
+        for &cols in columns(dtype) {
+            for rows in [1, 16, 24, 40, 67] {
+                let case = Case::new(&mut rng, dtype, rows, cols);
+                for m in [1, 2, 3, 7, 13, 33] {
+                    let x = rng.vec(m * cols, 3.0);
+                    let (want, size) = case.reference(&x);
+                    for tier in tiers() {
+                        let got = case.product(tier, &x, &Pool::new(2));
+                        let what = format!("{dtype:?} {rows}x{cols} m={m} {}", tier.name());
+                        assert_close(&what, &got, &want, &size, 2e-6);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_has_the_same_bits_alone_and_among_others_and_on_any_threads() {
+    let mut rng = Rng(3);
+    for dtype in TYPES {
+        let case = Case::new(&mut rng, dtype, 120, 512);
+        let x = rng.vec(19 * 512, 1.0);
+        for tier in tiers() {
+            let all = same_on_any_threads(&format!("{dtype:?} {}", tier.name()), |pool| {
+                case.product(tier, &x, pool)
+            });
+            for (i, x) in x.chunks_exact(512).enumerate() {
+                let alone = case.product(tier, x, &Pool::new(1));
+                assert_eq!(
+                    bits(&alone),
+                    bits(&all[i * 120..(i + 1) * 120]),
+                    "{dtype:?} {} row {i}",
+                    tier.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn extreme_quants_do_not_overflow() {
+    for dtype in [WeightType::Q4_0, WeightType::Q8_0, WeightType::Q6K] {
+        for fill in [0x00u8, 0x7f, 0x80, 0xff] {
+            let mut source = vec![fill; 24 * dtype.row_bytes(512)];
+            let block = dtype.row_bytes(256) / if dtype == WeightType::Q6K { 1 } else { 8 };
+            for block in source.chunks_exact_mut(block) {
+                let at = if dtype == WeightType::Q6K { 208 } else { 0 };
+                block[at..at + 2].copy_from_slice(&f16::ONE.to_le_bytes());
+            }
+            let weights =
+                source.chunks_exact(dtype.row_bytes(512)).flat_map(|r| dequantize(dtype, r)).collect();
+            let case = Case { dtype, rows: 24, cols: 512, source, weights };
+            for sign in [1.0, -1.0] {
+                let x = vec![sign; 7 * 512];
+                let (want, size) = case.reference(&x);
+                for tier in tiers() {
+                    let got = case.product(tier, &x, &Pool::new(1));
+                    assert_close(&format!("{dtype:?} {fill:#x} {}", tier.name()), &got, &want, &size, 2e-6);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn zero_and_huge_activations_are_exact_or_finite() {
+    let mut rng = Rng(4);
+    let case = Case::new(&mut rng, WeightType::Q4_0, 24, 96);
+    for tier in tiers() {
+        assert!(case.product(tier, &[0.0; 96], &Pool::new(1)).iter().all(|v| *v == 0.0));
+        assert!(case.product(tier, &[1e30; 96], &Pool::new(1)).iter().all(|v| v.is_finite()));
+    }
+}
+
+#[test]
+fn quantized_activations_have_the_same_bits_on_every_tier() {
+    let mut rng = Rng(5);
+    let x = rng.vec(5 * 96, 2.0);
+    let of = |tier| {
+        let mut act = Activation::new();
+        act.begin(5, 96).copy_from_slice(&x);
+        act.quantize(tier, &Pool::new(1));
+        (0..5)
+            .map(|i| (act.quants(i).to_vec(), bits(act.scales(i)), act.sums(i).to_vec()))
+            .collect::<Vec<_>>()
+    };
+    let plain = of(CpuTier::Portable);
+    assert!(tiers().into_iter().all(|tier| of(tier) == plain));
+    let sums_of_16 =
+        |q: &[i8]| q.chunks_exact(16).map(|c| c.iter().map(|v| i32::from(*v)).sum()).collect::<Vec<i32>>();
+    assert!(plain.iter().all(|(quants, _, sums)| sums_of_16(quants) == *sums));
+}
+
+#[test]
+fn a_packed_matrix_takes_the_bits_a_weight_that_it_promises() {
+    let pool = Pool::new(2);
+    for (dtype, eighths) in [(WeightType::Q4_0, 36), (WeightType::Q8_0, 68), (WeightType::F16, 128)] {
+        let source = vec![0; 64 * dtype.row_bytes(512)];
+        let packed = PackedMatrix::pack(dtype, 64, 512, &source, CpuTier::detect(), &pool).unwrap();
+        assert_eq!(packed.bytes() * 64, 64 * 512 * eighths, "{dtype:?}");
+    }
+    let source = vec![0; 64 * WeightType::Q6K.row_bytes(512)];
+    let packed = PackedMatrix::pack(WeightType::Q6K, 64, 512, &source, CpuTier::detect(), &pool).unwrap();
+    assert_eq!(packed.bytes(), source.len());
+}
+
+#[test]
+fn wrong_shapes_are_errors() {
+    let pool = Pool::new(1);
+    let pack = |dtype, rows, cols, len| {
+        PackedMatrix::pack(dtype, rows, cols, &vec![0; len], CpuTier::Portable, &pool).map(|_| ())
+    };
+    assert!(matches!(pack(WeightType::Q4_0, 2, 33, 36), Err(KernelError::Columns { multiple: 32, .. })));
+    assert!(matches!(pack(WeightType::Q6K, 1, 32, 26), Err(KernelError::Columns { multiple: 256, .. })));
+    assert!(matches!(pack(WeightType::Q4_0, 2, 32, 35), Err(KernelError::Bytes { expected: 36, .. })));
+    assert!(matches!(pack(WeightType::F32, usize::MAX, 32, 1), Err(KernelError::Bytes { .. })));
+    assert!(matches!(pack(WeightType::F32, 0, 32, 0), Err(KernelError::Empty { .. })));
+    let w = PackedMatrix::pack(WeightType::Q4_0, 2, 32, &[0; 36], CpuTier::Portable, &pool).unwrap();
+    assert!(matches!(w.dequantize_row(2, &mut [0.0; 32]), Err(KernelError::Row { .. })));
+    assert!(matches!(w.dequantize_row(1, &mut [0.0; 31]), Err(KernelError::Length { .. })));
+    let mut act = Activation::new();
+    act.begin(1, 32).fill(1.0);
+    assert_eq!(matmul(&pool, &w, &act, &mut [0.0; 2]), Err(KernelError::NotQuantized));
+    act.quantize(CpuTier::Portable, &pool);
+    assert!(matmul(&pool, &w, &act, &mut [0.0; 3]).is_err());
+    assert!(matmul(&pool, &w, &act, &mut [0.0; 2]).is_ok());
+    act.begin(1, 64);
+    assert!(matmul(&pool, &w, &act, &mut [0.0; 2]).is_err());
+}
