@@ -1,1 +1,7 @@
 //! Tests of the parser, the writer and the model contract.
+mod fixture;
+mod model;
+mod parser;
+mod properties;
+mod tokenizer;
+mod writer;
