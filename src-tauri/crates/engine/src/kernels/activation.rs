@@ -1,11 +1,12 @@
 //! Rows of activations, with their int8 form made once and shared by several products.
+use super::pool::Disjoint;
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use super::{CpuTier, Pool};
 
 /// Values that share a scale.
 pub(super) const BLOCK: usize = 32;
 /// Rows of the int8 form are padded to this many values: two blocks, a weight tile.
-const STRIDE: usize = 64;
+pub(super) const TILE: usize = 64;
 
 /// A reusable buffer of f32 rows `[m, k]` and their symmetric int8 quantization (blocks of 32, f32 scales).
 ///
@@ -16,10 +17,14 @@ pub struct Activation {
     k: usize,
     stride: usize,
     values: Vec<f32>,
-    quants: Vec<i8>,
+    /// Four int8 in the bytes of each, in memory order.
+    quads: Vec<i32>,
+    /// One for 32 values.
     scales: Vec<f32>,
-    /// Sums of 16 quants: the offsets of Q4_0, Q6_K and Q8_0 weights come out of the loop with them.
-    sums: Vec<i32>,
+    /// -8·Σ of 32 quants: Q4_0 weights are stored plus 8, and with this their products come out right.
+    offsets_q4: Vec<i32>,
+    /// -32·Σ of 16 quants, for Q6_K likewise.
+    offsets_q6: Vec<i32>,
     is_quantized: bool,
 }
 
@@ -30,7 +35,7 @@ impl Activation {
 
     /// Makes room for `m` rows of `k` values and hands them out to be written (they hold old values, or zeros).
     pub fn begin(&mut self, m: usize, k: usize) -> &mut [f32] {
-        (self.m, self.k, self.stride) = (m, k, k.next_multiple_of(STRIDE));
+        (self.m, self.k, self.stride) = (m, k, k.next_multiple_of(TILE));
         self.is_quantized = false;
         self.values.resize(m * k, 0.0);
         &mut self.values
@@ -60,55 +65,69 @@ impl Activation {
     /// Makes the int8 form: q = round(x · 127 / max|x|) in every block of 32. The same bits on every tier.
     pub fn quantize(&mut self, tier: CpuTier, pool: &Pool) {
         let (m, k, stride) = (self.m, self.k, self.stride);
-        self.quants.resize(m * stride, 0);
+        let tiles = stride / TILE;
+        self.quads.resize(m * stride / 4, 0);
         self.scales.resize(m * stride / BLOCK, 0.0);
-        self.sums.resize(m * stride / LANES, 0);
-        let quants = super::pool::Disjoint::new(&mut self.quants);
-        let scales = super::pool::Disjoint::new(&mut self.scales);
-        let sums = super::pool::Disjoint::new(&mut self.sums);
+        self.offsets_q4.resize(m * stride / BLOCK, 0);
+        self.offsets_q6.resize(m * stride / LANES, 0);
+        let quads = Disjoint::new(&mut self.quads);
+        let scales = Disjoint::new(&mut self.scales);
+        let offsets_q4 = Disjoint::new(&mut self.offsets_q4);
+        let offsets_q6 = Disjoint::new(&mut self.offsets_q6);
         let values = &self.values;
         let per_chunk = m.div_ceil(pool.threads() * 4).max(4);
         pool.run(m.div_ceil(per_chunk), |chunk| {
             for i in chunk * per_chunk..m.min((chunk + 1) * per_chunk) {
                 // SAFETY: row i is quantized by this chunk alone.
-                let (quants, scales, sums) = unsafe {
-                    (
-                        quants.slice(i * stride, stride),
-                        scales.slice(i * stride / BLOCK, stride / BLOCK),
-                        sums.slice(i * stride / LANES, stride / LANES),
-                    )
+                let row = unsafe {
+                    QuantizeRow {
+                        values: &values[i * k..(i + 1) * k],
+                        quads: quads.slice(i * tiles * 16, tiles * 16),
+                        scales: scales.slice(i * tiles * 2, tiles * 2),
+                        offsets_q4: offsets_q4.slice(i * tiles * 2, tiles * 2),
+                        offsets_q6: offsets_q6.slice(i * tiles * 4, tiles * 4),
+                    }
                 };
-                dispatch(tier, QuantizeRow { values: &values[i * k..(i + 1) * k], quants, scales, sums });
+                dispatch(tier, row);
             }
         });
         self.is_quantized = true;
     }
 
+    /// The int8 form of a row, by tiles of 64 values.
     #[inline(always)]
-    pub(super) fn quants(&self, row: usize) -> &[i8] {
-        &self.quants[row * self.stride..(row + 1) * self.stride]
+    pub(super) fn int8(&self, row: usize) -> Int8Row<'_> {
+        let tiles = self.stride / TILE;
+        Int8Row {
+            quads: part(&self.quads, row, tiles),
+            scales: part(&self.scales, row, tiles),
+            offsets_q4: part(&self.offsets_q4, row, tiles),
+            offsets_q6: part(&self.offsets_q6, row, tiles),
+        }
     }
+}
 
-    /// One scale a block of 32.
-    #[inline(always)]
-    pub(super) fn scales(&self, row: usize) -> &[f32] {
-        let blocks = self.stride / BLOCK;
-        &self.scales[row * blocks..(row + 1) * blocks]
-    }
+/// Row `row` of a matrix of rows of `tiles` chunks.
+#[inline(always)]
+fn part<T, const N: usize>(data: &[T], row: usize, tiles: usize) -> &[[T; N]] {
+    &data.as_chunks::<N>().0[row * tiles..(row + 1) * tiles]
+}
 
-    /// One sum for every 16 quants.
-    #[inline(always)]
-    pub(super) fn sums(&self, row: usize) -> &[i32] {
-        let subs = self.stride / LANES;
-        &self.sums[row * subs..(row + 1) * subs]
-    }
+/// One entry for 64 values.
+#[derive(Clone, Copy)]
+pub(super) struct Int8Row<'a> {
+    pub(super) quads: &'a [[i32; 16]],
+    pub(super) scales: &'a [[f32; 2]],
+    pub(super) offsets_q4: &'a [[i32; 2]],
+    pub(super) offsets_q6: &'a [[i32; 4]],
 }
 
 struct QuantizeRow<'a> {
     values: &'a [f32],
-    quants: &'a mut [i8],
+    quads: &'a mut [i32],
     scales: &'a mut [f32],
-    sums: &'a mut [i32],
+    offsets_q4: &'a mut [i32],
+    offsets_q6: &'a mut [i32],
 }
 
 impl Kernel for QuantizeRow<'_> {
@@ -116,37 +135,42 @@ impl Kernel for QuantizeRow<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (blocks, tail) = self.values.as_chunks::<BLOCK>();
-        debug_assert!(tail.len() < BLOCK);
-        self.quants.fill(0);
-        self.scales.fill(0.0);
-        self.sums.fill(0);
-        let (quants, _) = self.quants.as_chunks_mut::<BLOCK>();
-        let (sums, _) = self.sums.as_chunks_mut::<2>();
-        for (((block, quants), scale), sums) in blocks.iter().zip(quants).zip(self.scales).zip(sums) {
-            *scale = quantize_block(s, block, quants, sums);
+        debug_assert!(tail.is_empty());
+        // The padding up to a whole tile has to be zeros: the buffer may have held longer rows.
+        self.quads[blocks.len() * 8..].fill(0);
+        self.scales[blocks.len()..].fill(0.0);
+        self.offsets_q4[blocks.len()..].fill(0);
+        self.offsets_q6[blocks.len() * 2..].fill(0);
+        let (quads, offsets_q6) = (self.quads.as_chunks_mut::<8>().0, self.offsets_q6.as_chunks_mut::<2>().0);
+        for (b, block) in blocks.iter().enumerate() {
+            let (scale, sums) = quantize_block(s, block, &mut quads[b]);
+            self.scales[b] = scale;
+            self.offsets_q4[b] = -8 * (sums[0] + sums[1]);
+            offsets_q6[b] = sums.map(|sum| -32 * sum);
         }
     }
 }
 
+/// The scale, and the sums of the two halves.
 #[inline(always)]
-fn quantize_block<S: Simd>(s: S, block: &[f32; BLOCK], quants: &mut [i8; BLOCK], sums: &mut [i32; 2]) -> f32 {
+fn quantize_block<S: Simd>(s: S, block: &[f32; BLOCK], quads: &mut [i32; 8]) -> (f32, [i32; 2]) {
     let (halves, _) = block.as_chunks::<LANES>();
     let zero = s.splat(0.0);
     let abs = |v| s.max(s.sub(zero, v), v);
-    let (a, b) = (s.load(&halves[0]), s.load(&halves[1]));
-    let largest = s.max_lane(s.max(abs(a), abs(b)));
+    let v = [s.load(&halves[0]), s.load(&halves[1])];
+    let largest = s.max_lane(s.max(abs(v[0]), abs(v[1])));
     if largest == 0.0 {
-        return 0.0;
+        quads.fill(0);
+        return (0.0, [0, 0]);
     }
     let inverse = s.splat(127.0 / largest);
-    let (quants, _) = quants.as_chunks_mut::<LANES>();
-    for ((half, quants), sum) in [a, b].into_iter().zip(quants).zip(sums) {
-        let rounded = s.to_array(s.round(s.mul(half, inverse)));
-        *sum = 0;
-        for (q, v) in quants.iter_mut().zip(rounded) {
-            *q = v as i8;
-            *sum += i32::from(*q);
+    let mut sums = [0; 2];
+    for half in 0..2 {
+        let q = s.to_i8(s.mul(v[half], inverse));
+        sums[half] = q.iter().map(|q| i32::from(*q)).sum();
+        for (quad, q) in quads[half * 4..].iter_mut().zip(q.as_chunks::<4>().0) {
+            *quad = i32::from_ne_bytes(q.map(|q| q as u8));
         }
     }
-    largest / 127.0
+    (largest / 127.0, sums)
 }

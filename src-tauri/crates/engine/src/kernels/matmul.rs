@@ -1,5 +1,4 @@
 //! `out [m, rows] = act [m, k] · w [rows, k]^T`.
-use super::bytes::cast;
 use super::error::check_len;
 use super::pack::WeightType;
 use super::pool::Disjoint;
@@ -7,7 +6,8 @@ use super::simd::{Kernel, LANES, Simd, dispatch};
 use super::{Activation, KernelError, PackedMatrix, Pool};
 use std::ops::Range;
 
-mod plain;
+mod float;
+mod quantized;
 
 /// Every output is one sum over k, in the same order whatever m, the chunking and the number of threads.
 /// F32, F16 and BF16 weights are multiplied with the f32 rows, quantized ones with the int8 rows.
@@ -20,8 +20,7 @@ pub fn matmul(pool: &Pool, w: &PackedMatrix, act: &Activation, out: &mut [f32]) 
     let job = Job { w, act, out: Disjoint::new(out) };
     let step = panels_per_chunk(w.panels(), pool.threads());
     pool.run(w.panels().div_ceil(step), |chunk| {
-        let panels = chunk * step..w.panels().min((chunk + 1) * step);
-        job.run(panels);
+        job.run(chunk * step..w.panels().min((chunk + 1) * step));
     });
     Ok(())
 }
@@ -42,54 +41,85 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn run(&self, panels: Range<usize>) {
-        match (self.w.dtype(), self.w.tier()) {
-            (WeightType::Q4_0, _) => plain::q4_0(self, panels),
-            (WeightType::Q8_0, _) => plain::q8_0(self, panels),
-            (WeightType::Q6K, _) => plain::q6_k(self, panels),
-            (_, tier) => dispatch(tier, FloatPanels { job: self, panels }),
+        let tier = self.w.tier();
+        match self.w.dtype() {
+            WeightType::F32 => dispatch(tier, Sweep { job: self, panels, format: float::F32 }),
+            WeightType::F16 => dispatch(tier, Sweep { job: self, panels, format: float::F16 }),
+            WeightType::Bf16 => dispatch(tier, Sweep { job: self, panels, format: float::Bf16 }),
+            WeightType::Q4_0 => dispatch(tier, Sweep { job: self, panels, format: quantized::Q4_0 }),
+            WeightType::Q8_0 => dispatch(tier, Sweep { job: self, panels, format: quantized::Q8_0 }),
+            WeightType::Q6K => dispatch(tier, Sweep { job: self, panels, format: quantized::Q6K }),
         }
     }
-
-    /// The outputs of activation row `i` and one panel.
-    #[inline(always)]
-    fn out(&self, i: usize, panel: usize) -> &mut [f32] {
-        let rows = self.w.rows();
-        let width = LANES.min(rows - panel * LANES);
-        // SAFETY: a panel belongs to one chunk, and a kernel asks for each of its outputs once.
-        unsafe { self.out.slice(i * rows + panel * LANES, width) }
-    }
 }
 
-struct FloatPanels<'a> {
+/// How a panel of some type is multiplied.
+trait Format: Copy {
+    /// The products of NP panels with the R activation rows from `first`.
+    fn product<S: Simd, const NP: usize, const R: usize>(
+        self,
+        s: S,
+        w: [&[u8]; NP],
+        act: &Activation,
+        first: usize,
+    ) -> [[S::V; NP]; R];
+}
+
+/// Some panels against all rows. The weights of a panel (pair) stay in L1 while the rows go by.
+struct Sweep<'a, F> {
     job: &'a Job<'a>,
     panels: Range<usize>,
+    format: F,
 }
 
-impl Kernel for FloatPanels<'_> {
+impl<F: Format> Kernel for Sweep<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for panel in self.panels {
-            let bytes = self.job.w.panel(panel);
-            for i in 0..self.job.act.m() {
-                let mut acc = s.splat(0.0);
-                for (k, x) in self.job.act.row(i).iter().enumerate() {
-                    let w = match self.job.w.dtype() {
-                        WeightType::F32 => {
-                            s.load(cast::<f32>(bytes)[k * LANES..].first_chunk().unwrap_or(&[0.0; LANES]))
-                        }
-                        WeightType::F16 => {
-                            s.load_f16(cast::<u16>(bytes)[k * LANES..].first_chunk().unwrap_or(&[0; LANES]))
-                        }
-                        _ => {
-                            s.load_bf16(cast::<u16>(bytes)[k * LANES..].first_chunk().unwrap_or(&[0; LANES]))
-                        }
-                    };
-                    acc = s.fma(w, s.splat(*x), acc);
-                }
-                let out = self.job.out(i, panel);
-                s.store_head(acc, out);
-            }
+        let mut panel = self.panels.start;
+        let m = self.job.act.m();
+        while S::WIDE && m > 1 && panel + 2 <= self.panels.end {
+            let first = self.rows::<S, 2, 6>(s, panel, 0);
+            let first = self.rows::<S, 2, 4>(s, panel, first);
+            let first = self.rows::<S, 2, 2>(s, panel, first);
+            self.rows::<S, 2, 1>(s, panel, first);
+            panel += 2;
         }
+        while panel < self.panels.end {
+            let first = self.rows::<S, 1, 4>(s, panel, 0);
+            self.rows::<S, 1, 1>(s, panel, first);
+            panel += 1;
+        }
+    }
+}
+
+impl<F: Format> Sweep<'_, F> {
+    /// As many groups of R rows from `first` as there are; returns the first row left.
+    #[inline(always)]
+    fn rows<S: Simd, const NP: usize, const R: usize>(&self, s: S, panel: usize, first: usize) -> usize {
+        let mut w: [&[u8]; NP] = [&[]; NP];
+        for (p, w) in w.iter_mut().enumerate() {
+            *w = self.job.w.panel(panel + p);
+        }
+        let mut row = first;
+        while row + R <= self.job.act.m() {
+            let products = self.format.product::<S, NP, R>(s, w, self.job.act, row);
+            for (r, products) in products.iter().enumerate() {
+                for (p, v) in products.iter().enumerate() {
+                    self.write(s, row + r, panel + p, *v);
+                }
+            }
+            row += R;
+        }
+        row
+    }
+
+    #[inline(always)]
+    fn write<S: Simd>(&self, s: S, row: usize, panel: usize, v: S::V) {
+        let rows = self.job.w.rows();
+        let width = LANES.min(rows - panel * LANES);
+        // SAFETY: a panel belongs to one chunk, and only this slice of it is live.
+        let out = unsafe { self.job.out.slice(row * rows + panel * LANES, width) };
+        super::conv::write(s, v, out);
     }
 }

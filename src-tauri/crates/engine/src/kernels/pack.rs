@@ -305,7 +305,7 @@ fn unpack_q6_k(panel: &[u8], r: usize, out: &mut [f32]) {
 
 /// The six bits of weight k of sub-block s of lane r in a packed tile.
 #[inline(always)]
-pub(super) fn packed_q6(tile: &[u8], s: usize, k: usize, r: usize) -> u8 {
+fn packed_q6(tile: &[u8], s: usize, k: usize, r: usize) -> u8 {
     let low = tile[Q6_SCALES + s * Q6_LOW + k % 8 / 4 * 64 + r * 4 + k % 4] >> (k / 8 * 4) & 15;
     let top = tile[Q6_TOPS + s * Q6_TOP + r * 4 + k % 4] >> (k / 4 * 2) & 3;
     low | top << 4

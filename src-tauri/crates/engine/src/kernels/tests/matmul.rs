@@ -237,17 +237,30 @@ fn quantized_activations_have_the_same_bits_on_every_tier() {
     let x = rng.vec(5 * 96, 2.0);
     let of = |tier| {
         let mut act = Activation::new();
-        act.begin(5, 96).copy_from_slice(&x);
+        act.begin(2, 256).fill(1.0);
         act.quantize(tier, &Pool::new(1));
-        (0..5)
-            .map(|i| (act.quants(i).to_vec(), bits(act.scales(i)), act.sums(i).to_vec()))
-            .collect::<Vec<_>>()
+        act.begin(5, 96).copy_from_slice(&x);
+        act.quantize(tier, &Pool::new(2));
+        let row = |i| {
+            let row = act.int8(i);
+            let bytes = row.quads.as_flattened().iter().flat_map(|q| q.to_ne_bytes());
+            let quants: Vec<i8> = bytes.map(|b| b as i8).collect();
+            (quants, bits(row.scales.as_flattened()), row.offsets_q4.concat(), row.offsets_q6.concat())
+        };
+        (0..5).map(row).collect::<Vec<_>>()
     };
     let plain = of(CpuTier::Portable);
     assert!(tiers().into_iter().all(|tier| of(tier) == plain));
-    let sums_of_16 =
-        |q: &[i8]| q.chunks_exact(16).map(|c| c.iter().map(|v| i32::from(*v)).sum()).collect::<Vec<i32>>();
-    assert!(plain.iter().all(|(quants, _, sums)| sums_of_16(quants) == *sums));
+    let sums = |q: &[i8], n, times| {
+        q.chunks_exact(n).map(|c| times * c.iter().map(|v| i32::from(*v)).sum::<i32>()).collect::<Vec<i32>>()
+    };
+    for (i, (quants, scales, q4, q6)) in plain.iter().enumerate() {
+        for (k, want) in int8(&x[i * 96..(i + 1) * 96]).iter().enumerate() {
+            assert_eq!(f64::from(quants[k]) * f64::from(f32::from_bits(scales[k / 32])), *want);
+        }
+        assert_eq!((&sums(quants, 32, -8), &sums(quants, 16, -32)), (q4, q6));
+        assert!(quants[96..].iter().all(|q| *q == 0), "padding");
+    }
 }
 
 #[test]

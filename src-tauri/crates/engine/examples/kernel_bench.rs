@@ -1,0 +1,136 @@
+//! Rates of the kernels on this machine: `cargo run --release --example kernel_bench -p chimera-engine [tier ...]`.
+//!
+//! m = 1 is measured on weights that rotate over at least 256 MB (decode is never cache-hot) and printed as GB/s of packed
+//! bytes, m > 1 as GFLOP/s. The best of several runs is taken: on a shared machine only ratios within one run mean anything.
+use chimera_engine::kernels::*;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// Seconds of one call: the fastest of the runs that fit in a quarter of a second (at least three).
+fn seconds(mut f: impl FnMut()) -> f64 {
+    let begin = Instant::now();
+    let mut best = Duration::MAX;
+    let mut runs = 0;
+    while runs < 3 || begin.elapsed() < Duration::from_millis(250) {
+        let start = Instant::now();
+        f();
+        best = best.min(start.elapsed());
+        runs += 1;
+    }
+    best.as_secs_f64()
+}
+
+fn noise(len: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Bytes whose f16 scales are small and finite.
+fn weights(dtype: WeightType, rows: usize, cols: usize) -> Vec<u8> {
+    let bytes = rows * dtype.row_bytes(cols);
+    (0..bytes).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8 & 0x2f).collect()
+}
+
+fn products(tier: CpuTier, dtype: WeightType, rows: usize, cols: usize) {
+    let source = weights(dtype, rows, cols);
+    for threads in [1, 2] {
+        let pool = Pool::new(threads);
+        let pack = || PackedMatrix::pack(dtype, rows, cols, &source, tier, &pool).expect("a legal shape");
+        let one = pack();
+        let copies = (256_000_000 / one.bytes()).max(1);
+        let rotated: Vec<PackedMatrix> = (0..copies).map(|_| pack()).collect();
+        let mut act = Activation::new();
+        let mut line = format!("{:<11}{dtype:?} {rows}x{cols} t={threads}:", tier.name());
+        act.begin(1, cols).copy_from_slice(&noise(cols));
+        act.quantize(tier, &pool);
+        let mut out = vec![0.0; rows];
+        let all = seconds(|| {
+            rotated
+                .iter()
+                .for_each(|w| matmul(&pool, w, &act, black_box(&mut out)).expect("shapes that fit"));
+        });
+        let each = all / copies as f64;
+        line += &format!("  m=1 {:7.1} µs {:5.1} GB/s", each * 1e6, one.bytes() as f64 / each / 1e9);
+        let hot = seconds(|| matmul(&pool, &one, &act, black_box(&mut out)).expect("shapes that fit"));
+        line += &format!(" (hot {:5.1})", one.bytes() as f64 / hot / 1e9);
+        for m in [64, 512] {
+            act.begin(m, cols).copy_from_slice(&noise(m * cols));
+            act.quantize(tier, &pool);
+            let mut out = vec![0.0; m * rows];
+            let t = seconds(|| matmul(&pool, &one, &act, black_box(&mut out)).expect("shapes that fit"));
+            line += &format!("  m={m} {:6.1} GFLOP/s", 2.0 * (m * rows * cols) as f64 / t / 1e9);
+        }
+        println!("{line}");
+    }
+}
+
+/// The starter's Mamba layer and attention layer, without their products.
+fn mixers(tier: CpuTier) {
+    let shape = SsmShape { heads: 24, head_dim: 64, state: 128, groups: 1 };
+    let (conv, di, d) = (shape.conv_dim(), shape.inner(), 768);
+    let (taps, ones) = (noise(conv * 4), vec![1.0; 24]);
+    let w = ConvWeights::new(&taps, &noise(conv)).expect("four taps");
+    let a = vec![-1.0; 24];
+    let ssm = SsmWeights { a: &a, d: &ones, dt_bias: &ones };
+    for threads in [1, 2] {
+        let pool = Pool::new(threads);
+        for m in [1usize, 128] {
+            let (x, dt) = (noise(m * conv), noise(m * 24));
+            let mut line = format!("{:<11}t={threads} m={m} (µs a token):", tier.name());
+            let mut report = |what: &str, t: f64| line += &format!("  {what} {:.2}", t * 1e6 / m as f64);
+            let (mut conv_state, mut out) = (vec![0.0; 3 * conv], vec![0.0; m * conv]);
+            report(
+                "conv",
+                seconds(|| conv_silu(tier, &pool, &w, Rows::new(&x, conv), &mut conv_state, &mut out)),
+            );
+            let (mut state, mut y) = (vec![0.0; shape.state_len()], vec![0.0; m * di]);
+            let (xbc, dt) = (Rows::new(&out, conv), Rows::new(&dt, 24));
+            let scan = || ssm_scan(tier, &pool, &shape, ssm, xbc, dt, &mut state, &mut y).expect("shapes");
+            report("scan", seconds(scan));
+            let (z, weight) = (noise(m * di), vec![1.0; di]);
+            let mut normed = vec![0.0; m * di];
+            let z = Rows::new(&z, di);
+            report(
+                "gated norm",
+                seconds(|| gated_rms_norm(tier, &pool, &y, z, &weight, 1, 1e-5, &mut normed)),
+            );
+            let x = noise(m * d);
+            let mut normed = vec![0.0; m * d];
+            report("rms norm", seconds(|| rms_norm(tier, &pool, &x, &weight[..d], 1e-5, &mut normed)));
+            let (gate, mut mixed) = (noise(m * 1536), vec![0.0; m * 1536]);
+            report("silu·up", seconds(|| silu_mul(tier, &pool, &gate, &gate, &mut mixed)));
+            let mut act = Activation::new();
+            act.begin(m, d).copy_from_slice(&x);
+            report("quantize 768", seconds(|| act.quantize(tier, &pool)));
+            for depth in [256usize, 4096] {
+                let mut cache = KvCache::new(KvType::F16, 4, 64).expect("a legal head size");
+                let kv = noise(depth * 256);
+                cache.append(&kv, &kv).expect("shapes that fit");
+                let (q, mut out) = (noise(m * d), vec![0.0; m * d]);
+                let run =
+                    || attention(tier, &pool, &q, 12, &cache, 0.125, &mut out).expect("shapes that fit");
+                report(&format!("attention@{depth}"), seconds(run));
+            }
+            println!("{line}");
+        }
+    }
+}
+
+fn main() {
+    let names: Vec<String> = std::env::args().skip(1).collect();
+    let chosen =
+        CpuTier::available().into_iter().filter(|t| names.is_empty() || names.iter().any(|n| n == t.name()));
+    for tier in chosen {
+        products(tier, WeightType::Q4_0, 4096, 1024);
+        products(tier, WeightType::Q4_0, 3352, 768);
+        products(tier, WeightType::Q8_0, 4096, 1024);
+        products(tier, WeightType::Q6K, 32768, 768);
+        products(tier, WeightType::F16, 4096, 1024);
+        products(tier, WeightType::F32, 4096, 1024);
+        mixers(tier);
+    }
+}

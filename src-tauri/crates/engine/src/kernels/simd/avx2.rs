@@ -1,0 +1,217 @@
+//! Lanes in two 256-bit registers.
+use super::{LANES, Simd};
+use std::arch::x86_64::*;
+
+/// AVX2, FMA and F16C.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Avx2(());
+
+impl Avx2 {
+    /// # Safety
+    /// The CPU has AVX2, FMA and F16C.
+    #[inline(always)]
+    pub(in crate::kernels) unsafe fn new() -> Self {
+        Avx2(())
+    }
+}
+
+type Pair = (__m256, __m256);
+
+macro_rules! pairwise {
+    ($($name:ident($($arg:ident),+) = $op:ident;)+) => { $(
+        #[inline(always)]
+        fn $name(self, $($arg: Pair),+) -> Pair {
+            // SAFETY: `self` proves AVX2 and FMA.
+            unsafe { ($op($($arg.0),+), $op($($arg.1),+)) }
+        }
+    )+ };
+}
+
+impl Simd for Avx2 {
+    type V = Pair;
+    #[inline(always)]
+    fn splat(self, value: f32) -> Pair {
+        // SAFETY: `self` proves AVX2.
+        unsafe { (_mm256_set1_ps(value), _mm256_set1_ps(value)) }
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Pair {
+        // SAFETY: `self` proves AVX2; both halves lie inside the array.
+        unsafe { (_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))) }
+    }
+    #[inline(always)]
+    fn store(self, v: Pair, to: &mut [f32; LANES]) {
+        // SAFETY: `self` proves AVX2; both halves lie inside the array.
+        unsafe {
+            _mm256_storeu_ps(to.as_mut_ptr(), v.0);
+            _mm256_storeu_ps(to.as_mut_ptr().add(8), v.1);
+        }
+    }
+    #[inline(always)]
+    fn load_f16(self, from: &[u16; LANES]) -> Pair {
+        let p = from.as_ptr().cast::<__m128i>();
+        // SAFETY: `self` proves F16C; two 16-byte halves of a 32-byte array.
+        unsafe { (_mm256_cvtph_ps(_mm_loadu_si128(p)), _mm256_cvtph_ps(_mm_loadu_si128(p.add(1)))) }
+    }
+    #[inline(always)]
+    fn load_bf16(self, from: &[u16; LANES]) -> Pair {
+        let p = from.as_ptr().cast::<__m128i>();
+        // SAFETY: `self` proves AVX2; two 16-byte halves of a 32-byte array.
+        unsafe {
+            let widen = |h| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(h)));
+            (widen(_mm_loadu_si128(p)), widen(_mm_loadu_si128(p.add(1))))
+        }
+    }
+    pairwise! {
+        add(a, b) = _mm256_add_ps;
+        sub(a, b) = _mm256_sub_ps;
+        mul(a, b) = _mm256_mul_ps;
+        div(a, b) = _mm256_div_ps;
+        min(a, b) = _mm256_min_ps;
+        max(a, b) = _mm256_max_ps;
+        fma(a, b, c) = _mm256_fmadd_ps;
+    }
+    #[inline(always)]
+    fn round(self, v: Pair) -> Pair {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        // SAFETY: `self` proves AVX2.
+        unsafe { (_mm256_round_ps::<NEAREST>(v.0), _mm256_round_ps::<NEAREST>(v.1)) }
+    }
+    #[inline(always)]
+    fn exp2_int(self, n: Pair) -> Pair {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let bits =
+                |n| _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)));
+            (_mm256_castsi256_ps(bits(n.0)), _mm256_castsi256_ps(bits(n.1)))
+        }
+    }
+
+    type Bytes = (__m256i, __m256i);
+    /// Sixteen pairs of i16: 8 steps of two products, at most 8·2·15·127 = 30,480.
+    type Nibbles = (__m256i, __m256i);
+    type Sums = (__m256i, __m256i);
+    const WIDE: bool = false;
+    #[inline(always)]
+    fn load_bytes(self, from: &[u8; 64]) -> Self::Bytes {
+        let p = from.as_ptr().cast::<__m256i>();
+        // SAFETY: `self` proves AVX2; two 32-byte halves of the array.
+        unsafe { (_mm256_loadu_si256(p), _mm256_loadu_si256(p.add(1))) }
+    }
+    #[inline(always)]
+    fn low(self, b: Self::Bytes) -> Self::Bytes {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let mask = _mm256_set1_epi8(15);
+            (_mm256_and_si256(b.0, mask), _mm256_and_si256(b.1, mask))
+        }
+    }
+    #[inline(always)]
+    fn high(self, b: Self::Bytes) -> Self::Bytes {
+        // SAFETY: `self` proves AVX2.
+        unsafe { self.low((_mm256_srli_epi16::<4>(b.0), _mm256_srli_epi16::<4>(b.1))) }
+    }
+    #[inline(always)]
+    fn with_top<const QUAD: usize>(self, low: Self::Bytes, tops: Self::Bytes) -> Self::Bytes {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let join = |low, tops| {
+                let moved = match QUAD {
+                    0 => _mm256_slli_epi16::<4>(tops),
+                    1 => _mm256_slli_epi16::<2>(tops),
+                    2 => tops,
+                    _ => _mm256_srli_epi16::<2>(tops),
+                };
+                _mm256_or_si256(low, _mm256_and_si256(moved, _mm256_set1_epi8(0x30)))
+            };
+            (join(low.0, tops.0), join(low.1, tops.1))
+        }
+    }
+    #[inline(always)]
+    fn nibbles_start(self, _offset: i32) -> Self::Nibbles {
+        // SAFETY: `self` proves AVX2.
+        unsafe { (_mm256_setzero_si256(), _mm256_setzero_si256()) }
+    }
+    #[inline(always)]
+    fn nibbles_dot(self, acc: Self::Nibbles, w: Self::Bytes, x: i32) -> Self::Nibbles {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let x = _mm256_set1_epi32(x);
+            let step = |acc, w| _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x));
+            (step(acc.0, w.0), step(acc.1, w.1))
+        }
+    }
+    #[inline(always)]
+    fn nibbles_end(self, acc: Self::Nibbles, offset: i32) -> Pair {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let (ones, offset) = (_mm256_set1_epi16(1), _mm256_set1_epi32(offset));
+            let end = |acc| _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_madd_epi16(acc, ones), offset));
+            (end(acc.0), end(acc.1))
+        }
+    }
+    #[inline(always)]
+    fn sums_start(self, offset: i32) -> Self::Sums {
+        // SAFETY: `self` proves AVX2.
+        unsafe { (_mm256_set1_epi32(offset), _mm256_set1_epi32(offset)) }
+    }
+    #[inline(always)]
+    fn sums_dot6(self, acc: Self::Sums, w: [Self::Bytes; 2], x: [i32; 2]) -> Self::Sums {
+        // SAFETY: `self` proves AVX2. Two steps of two products below 64·127 fit 16 bits: 32,004.
+        unsafe {
+            let x = [_mm256_set1_epi32(x[0]), _mm256_set1_epi32(x[1])];
+            let step = |acc, a, b| {
+                let pairs = _mm256_add_epi16(_mm256_maddubs_epi16(a, x[0]), _mm256_maddubs_epi16(b, x[1]));
+                _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            };
+            (step(acc.0, w[0].0, w[1].0), step(acc.1, w[0].1, w[1].1))
+        }
+    }
+    #[inline(always)]
+    fn sums_start8(self, _offset: i32) -> Self::Sums {
+        self.sums_start(0)
+    }
+    #[inline(always)]
+    fn sums_dot8(self, acc: Self::Sums, w: Self::Bytes, x: i32) -> Self::Sums {
+        // SAFETY: `self` proves AVX2. |w| <= 128 and |x| <= 127: two products fit 16 bits (32,512).
+        unsafe {
+            let x = _mm256_set1_epi32(x);
+            let step = |acc, w| {
+                let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+                _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            };
+            (step(acc.0, w.0), step(acc.1, w.1))
+        }
+    }
+    #[inline(always)]
+    fn sums_end(self, acc: Self::Sums) -> Pair {
+        // SAFETY: `self` proves AVX2.
+        unsafe { (_mm256_cvtepi32_ps(acc.0), _mm256_cvtepi32_ps(acc.1)) }
+    }
+    #[inline(always)]
+    fn load_i8(self, from: &[u8; LANES]) -> Pair {
+        // SAFETY: `self` proves AVX2; the array is 16 bytes.
+        unsafe {
+            let b = _mm_loadu_si128(from.as_ptr().cast());
+            let widen = |b| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b));
+            (widen(b), widen(_mm_srli_si128::<8>(b)))
+        }
+    }
+    #[inline(always)]
+    fn to_i8(self, v: Pair) -> [i8; LANES] {
+        // SAFETY: `self` proves AVX2; the array is 16 bytes. Packing works within 128-bit halves, hence the permutation.
+        unsafe {
+            let words = _mm256_packs_epi32(_mm256_cvtps_epi32(v.0), _mm256_cvtps_epi32(v.1));
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+            let bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            let mut out = [0; LANES];
+            _mm_storeu_si128(out.as_mut_ptr().cast(), bytes);
+            out
+        }
+    }
+    #[inline(always)]
+    fn prefetch(self, from: &[u8; 64], ahead: usize) {
+        // SAFETY: a prefetch may name any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().wrapping_add(ahead).cast()) }
+    }
+}

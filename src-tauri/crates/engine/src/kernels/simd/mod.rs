@@ -1,0 +1,188 @@
+//! Sixteen f32 lanes, three ways. Kernels that are not integer products are written once over [`Simd`].
+//!
+//! A value of a `Simd` type is a token: it can only be made (unsafely, by [`dispatch`]) where the CPU has the instructions,
+//! so holding one is the proof that its intrinsics may run. The generic kernels are `#[inline(always)]` and end up inside
+//! one `#[target_feature]` function per tier.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod plain;
+
+use plain::Plain;
+
+/// Lanes of a vector, and the row count of a weight panel.
+pub(in crate::kernels) const LANES: usize = 16;
+
+pub(in crate::kernels) trait Simd: Copy + Send + Sync {
+    /// Sixteen f32 lanes.
+    type V: Copy;
+    fn splat(self, value: f32) -> Self::V;
+    fn load(self, from: &[f32; LANES]) -> Self::V;
+    fn store(self, v: Self::V, to: &mut [f32; LANES]);
+    fn load_f16(self, from: &[u16; LANES]) -> Self::V;
+    fn load_bf16(self, from: &[u16; LANES]) -> Self::V;
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a < b ? a : b` (a NaN in either gives `b`).
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a > b ? a : b` (a NaN in either gives `b`).
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, in one rounding where the tier has FMA.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Nearest integer, ties to even, for |v| < 2^22.
+    fn round(self, v: Self::V) -> Self::V;
+    /// `2^n` for integer-valued `n` in [-126, 127].
+    fn exp2_int(self, n: Self::V) -> Self::V;
+
+    // Integer products. `Bytes` are 64 bytes: for each of 16 rows, 4 consecutive k. `x` are 4 int8 activations of one row.
+
+    type Bytes: Copy;
+    /// Running dot products of nibbles: 16-bit on some tiers, room for 8 steps of weights below 16.
+    type Nibbles: Copy;
+    /// Sixteen i32.
+    type Sums: Copy;
+    /// Whether there are registers for 12 outputs and their integer sums (32 of them), or for fewer (16).
+    const WIDE: bool;
+
+    fn load_bytes(self, from: &[u8; 64]) -> Self::Bytes;
+    /// The low four bits of every byte.
+    fn low(self, b: Self::Bytes) -> Self::Bytes;
+    /// The high four bits of every byte, moved down.
+    fn high(self, b: Self::Bytes) -> Self::Bytes;
+    /// `low | top << 4`, where top is bits 2·QUAD and 2·QUAD + 1 of every byte of `tops`, and low < 16.
+    fn with_top<const QUAD: usize>(self, low: Self::Bytes, tops: Self::Bytes) -> Self::Bytes;
+
+    fn nibbles_start(self, offset: i32) -> Self::Nibbles;
+    fn nibbles_dot(self, acc: Self::Nibbles, w: Self::Bytes, x: i32) -> Self::Nibbles;
+    /// What [`nibbles_start`](Self::nibbles_start) was given plus the dot products, as f32. `offset` is the same again.
+    fn nibbles_end(self, acc: Self::Nibbles, offset: i32) -> Self::V;
+
+    fn sums_start(self, offset: i32) -> Self::Sums;
+    /// Adds two steps of unsigned weights below 64.
+    fn sums_dot6(self, acc: Self::Sums, w: [Self::Bytes; 2], x: [i32; 2]) -> Self::Sums;
+    /// For [`sums_dot8`](Self::sums_dot8); `offset` is -8·Σx over all its steps.
+    fn sums_start8(self, offset: i32) -> Self::Sums;
+    /// Adds a step of signed weights.
+    fn sums_dot8(self, acc: Self::Sums, w: Self::Bytes, x: i32) -> Self::Sums;
+    fn sums_end(self, acc: Self::Sums) -> Self::V;
+
+    /// Sixteen i8 as f32.
+    fn load_i8(self, from: &[u8; LANES]) -> Self::V;
+    /// Rounds to the nearest integer, ties to even; values are within ±127.
+    fn to_i8(self, v: Self::V) -> [i8; LANES];
+    /// Asks for the cache line `ahead` bytes after the start of `from`; may point anywhere.
+    fn prefetch(self, from: &[u8; 64], ahead: usize);
+
+    #[inline(always)]
+    fn to_array(self, v: Self::V) -> [f32; LANES] {
+        let mut lanes = [0.0; LANES];
+        self.store(v, &mut lanes);
+        lanes
+    }
+
+    /// The first `from.len()` (< 16) lanes; the others are 0.
+    #[inline(always)]
+    fn load_head(self, from: &[f32]) -> Self::V {
+        let mut lanes = [0.0; LANES];
+        lanes[..from.len()].copy_from_slice(from);
+        self.load(&lanes)
+    }
+
+    #[inline(always)]
+    fn store_head(self, v: Self::V, to: &mut [f32]) {
+        let len = to.len();
+        to.copy_from_slice(&self.to_array(v)[..len]);
+    }
+
+    #[inline(always)]
+    fn max_lane(self, v: Self::V) -> f32 {
+        fold(self.to_array(v), f32::max)
+    }
+
+    /// e^x to about 1 ulp for x in [-87.3, 88]; smaller x give e^-87.3 (1.2e-38), larger ones e^88; NaN stays NaN.
+    ///
+    /// x = n·ln 2 + r with |r| <= ln 2 / 2 (ln 2 in two parts), e^r by the degree-6 polynomial of Cephes' `expf`.
+    #[inline(always)]
+    fn exp(self, x: Self::V) -> Self::V {
+        let c = |value| self.splat(value);
+        let x = self.max(c(-87.3), self.min(c(88.0), x));
+        let n = self.round(self.mul(x, c(std::f32::consts::LOG2_E)));
+        let r = self.fma(n, c(-0.693_359_375), x);
+        let r = self.fma(n, c(2.121_944_4e-4), r);
+        let mut p = c(1.987_569_15e-4);
+        for k in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_6e-1, 5.000_000_1e-1] {
+            p = self.fma(p, r, c(k));
+        }
+        let p = self.add(self.fma(p, self.mul(r, r), r), c(1.0));
+        self.mul(p, self.exp2_int(n))
+    }
+
+    /// x · sigmoid(x).
+    #[inline(always)]
+    fn silu(self, x: Self::V) -> Self::V {
+        let e = self.exp(self.sub(self.splat(0.0), x));
+        self.div(x, self.add(self.splat(1.0), e))
+    }
+}
+
+#[inline(always)]
+fn fold(lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut v = lanes;
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            v[i] = f(v[i], v[i + half]);
+        }
+    }
+    v[0]
+}
+
+#[inline(always)]
+pub(in crate::kernels) fn f16_to_f32(bits: u16) -> f32 {
+    half::f16::from_bits(bits).to_f32_const()
+}
+
+#[inline(always)]
+pub(in crate::kernels) fn bf16_to_f32(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+#[cfg(target_arch = "x86_64")]
+use {avx2::Avx2, avx512::Avx512};
+
+/// A kernel body that [`dispatch`] instantiates for a tier.
+pub(in crate::kernels) trait Kernel {
+    type Output;
+    fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+/// Runs `kernel` with the tier's lanes. The tier is one that `CpuTier::is_supported` said yes to, or it is lowered to one.
+#[inline]
+pub(in crate::kernels) fn dispatch<K: Kernel>(tier: super::CpuTier, kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use super::CpuTier;
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn avx2<K: Kernel>(kernel: K) -> K::Output {
+            // SAFETY: this function runs with these features.
+            kernel.run(unsafe { Avx2::new() })
+        }
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+        fn avx512<K: Kernel>(kernel: K) -> K::Output {
+            // SAFETY: this function runs with these features.
+            kernel.run(unsafe { Avx512::new() })
+        }
+        match tier {
+            // SAFETY: `is_supported` has just asked the CPU (the answers are cached by std).
+            CpuTier::Avx512Vnni if tier.is_supported() => return unsafe { avx512(kernel) },
+            // SAFETY: as above.
+            CpuTier::Avx2 if tier.is_supported() => return unsafe { avx2(kernel) },
+            _ => {}
+        }
+    }
+    let _ = tier;
+    kernel.run(Plain)
+}
