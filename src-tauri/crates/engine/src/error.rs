@@ -1,4 +1,5 @@
 //! Everything that can go wrong in the engine: a closed list, with the facts in fields.
+use crate::kernels::KernelError;
 use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
@@ -11,14 +12,17 @@ pub enum EngineError {
     ModelUnreadable { path: PathBuf, source: std::io::Error },
     /// Not GGUF, truncated, or damaged.
     #[error("{} is not a well-formed GGUF file: {reason}", path.display())]
-    ModelMalformed { path: PathBuf, reason: String },
+    ModelMalformed { path: PathBuf, reason: chimera_gguf::GgufError },
     /// Well-formed GGUF that breaks the contract of its architecture (missing tensor, wrong shape, ...).
     #[error("{} breaks the model contract: {reason}", path.display())]
-    ModelInvalid { path: PathBuf, reason: String },
+    ModelInvalid { path: PathBuf, reason: chimera_gguf::ModelError },
     #[error("architecture {architecture:?} is not supported (only granitehybrid)")]
     ForeignArchitecture { path: PathBuf, architecture: String },
     #[error("tensor {tensor} has type {dtype}, which this backend cannot compute with")]
     UnsupportedType { tensor: String, dtype: String },
+
+    #[error("tensor {tensor} does not fit the kernels: {source}")]
+    UnsupportedShape { tensor: String, source: KernelError },
 
     // --- the machine ---
     #[error("unknown CPU tier {name:?}")]
@@ -61,7 +65,9 @@ pub enum EngineError {
     #[error("the snapshot belongs to another model")]
     SnapshotForeign,
 
-    // --- the reference backend ---
+    // --- the backends ---
+    #[error("a kernel refused its arguments: {0}")]
+    Kernel(#[from] KernelError),
     #[error("the reference forward failed: {0}")]
     Reference(#[from] candle_core::Error),
 }

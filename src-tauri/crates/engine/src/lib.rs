@@ -1,13 +1,17 @@
 //! The engine: weights, kernels, model, state, tokenizer, template, sampling, generation.
 //! No network, SQL, Tauri, tokio or clock.
+mod answer;
 mod api;
 mod error;
 mod generate;
+pub mod kernels;
 mod model;
+mod sampling;
 mod session;
 mod state;
 pub mod template;
 mod tokenizer;
+mod weights;
 
 pub use api::*;
 pub use error::EngineError;

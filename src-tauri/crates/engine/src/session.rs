@@ -1,15 +1,27 @@
 //! One sequence: the tokens read so far, the state they left, and how it is extended.
+use crate::model::{Rows, Sequence};
+use crate::state::Kept;
 use crate::{CancelFlag, EngineError, Model, Snapshot, TokenId};
 use std::sync::Arc;
 
+/// Tokens read at once: enough rows to keep the kernels busy, few enough to stop soon when cancelled.
+const CHUNK: usize = 128;
+
+/// Memory for the snapshots that `generate` may resume from, unless the caller says otherwise.
+const SNAPSHOT_BUDGET: usize = 256 << 20;
+
 pub struct Session {
     model: Arc<Model>,
+    /// Made by the first read.
+    sequence: Option<Box<dyn Sequence>>,
     tokens: Vec<TokenId>,
+    logits: Vec<f32>,
+    pub(crate) kept: Kept,
 }
 
 impl Session {
     pub fn new(model: Arc<Model>) -> Self {
-        Self { model, tokens: Vec::new() }
+        Self { model, sequence: None, tokens: Vec::new(), logits: Vec::new(), kept: Kept::new(SNAPSHOT_BUDGET) }
     }
 
     pub fn model(&self) -> &Arc<Model> {
@@ -21,43 +33,156 @@ impl Session {
         &self.tokens
     }
 
-    /// Back to the empty sequence (own snapshots are kept).
+    /// Back to the empty sequence (kept snapshots stay).
     pub fn reset(&mut self) {
         self.tokens.clear();
+        self.sequence = None;
+    }
+
+    /// How many bytes of snapshots `generate` may keep.
+    pub fn set_snapshot_budget(&mut self, bytes: usize) {
+        self.kept.set_budget(bytes);
     }
 
     /// Reads `tokens` after what was read before, in chunks; returns the logits of the last one.
     /// `progress(done, total)` is called after every chunk. A cancelled prefill keeps the finished chunks.
     pub fn prefill(
         &mut self,
-        _tokens: &[TokenId],
-        _cancel: &CancelFlag,
-        _progress: &mut dyn FnMut(usize, usize),
+        tokens: &[TokenId],
+        cancel: &CancelFlag,
+        progress: &mut dyn FnMut(usize, usize),
     ) -> Result<&[f32], EngineError> {
-        Err(EngineError::EmptyPrompt)
+        self.read(tokens, cancel, progress)?;
+        self.compute_logits(Rows::Last)
     }
 
     /// Reads one token; returns its logits.
-    pub fn step(&mut self, _token: TokenId) -> Result<&[f32], EngineError> {
-        Err(EngineError::EmptyPrompt)
+    pub fn step(&mut self, token: TokenId) -> Result<&[f32], EngineError> {
+        self.read_one(token)?;
+        self.compute_logits(Rows::Last)
     }
 
     /// Reads `tokens` and returns the logits at each of them, `[tokens.len(), vocab_size]` row-major.
-    pub fn logits_all(&mut self, _tokens: &[TokenId]) -> Result<Vec<f32>, EngineError> {
-        Err(EngineError::EmptyPrompt)
+    pub fn logits_all(&mut self, tokens: &[TokenId]) -> Result<Vec<f32>, EngineError> {
+        self.check(tokens)?;
+        let mut all = Vec::with_capacity(tokens.len() * self.model.info().vocab_size);
+        for chunk in tokens.chunks(CHUNK) {
+            self.advance(chunk)?;
+            all.extend_from_slice(self.compute_logits(Rows::All)?);
+        }
+        Ok(all)
     }
 
-    pub fn snapshot(&self) -> Snapshot {
-        unreachable!("filled in by the next commit")
+    /// As [`Session::prefill`], without computing logits.
+    pub(crate) fn read(
+        &mut self,
+        tokens: &[TokenId],
+        cancel: &CancelFlag,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(), EngineError> {
+        self.check(tokens)?;
+        let mut done = 0;
+        for chunk in tokens.chunks(CHUNK) {
+            if cancel.is_cancelled() {
+                return Err(EngineError::Cancelled);
+            }
+            self.advance(chunk)?;
+            done += chunk.len();
+            progress(done, tokens.len());
+        }
+        Ok(())
     }
 
-    /// Continues from `snapshot`, bit for bit as the session it was taken from would.
-    pub fn restore(&mut self, _snapshot: &Snapshot) -> Result<(), EngineError> {
-        Err(EngineError::SnapshotForeign)
+    /// As [`Session::step`], without computing logits.
+    pub(crate) fn read_one(&mut self, token: TokenId) -> Result<(), EngineError> {
+        self.check(&[token])?;
+        self.advance(&[token])
+    }
+
+    /// Computes the logits after everything read so far; [`Session::logits`] shows them.
+    pub(crate) fn refresh_logits(&mut self) -> Result<(), EngineError> {
+        self.compute_logits(Rows::Last).map(|_| ())
+    }
+
+    /// The logits computed last.
+    pub(crate) fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    fn check(&self, tokens: &[TokenId]) -> Result<(), EngineError> {
+        let info = self.model.info();
+        if tokens.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        if let Some(&token) = tokens.iter().find(|t| **t as usize >= info.vocab_size) {
+            return Err(EngineError::TokenOutOfRange { token, vocab_size: info.vocab_size });
+        }
+        let needed = self.tokens.len() + tokens.len();
+        if needed > info.context_length {
+            return Err(EngineError::ContextFull { needed, limit: info.context_length });
+        }
+        Ok(())
+    }
+
+    /// The only place where the state moves on. A failure leaves an empty session, never a half-read one.
+    fn advance(&mut self, tokens: &[TokenId]) -> Result<(), EngineError> {
+        let mut sequence = match self.sequence.take() {
+            Some(sequence) => sequence,
+            None => self.model.start()?,
+        };
+        if let Err(error) = sequence.read(tokens) {
+            self.reset();
+            return Err(error);
+        }
+        self.sequence = Some(sequence);
+        self.tokens.extend_from_slice(tokens);
+        Ok(())
+    }
+
+    fn compute_logits(&mut self, rows: Rows) -> Result<&[f32], EngineError> {
+        let sequence = self.sequence.as_mut().filter(|_| !self.tokens.is_empty()).ok_or(EngineError::EmptyPrompt)?;
+        sequence.logits(rows, &mut self.logits)?;
+        Ok(&self.logits)
+    }
+
+    /// A copy of the state as it is now.
+    pub fn snapshot(&self) -> Result<Snapshot, EngineError> {
+        let mut payload = Vec::new();
+        if let Some(sequence) = self.sequence.as_ref().filter(|_| !self.tokens.is_empty()) {
+            sequence.save(&mut payload)?;
+        }
+        Ok(Snapshot::new(self.model.file(), self.model.backend(), &self.tokens, payload))
+    }
+
+    /// Continues from `snapshot`, bit for bit as the session it was taken from would. After an error the session is empty.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), EngineError> {
+        self.reset();
+        self.admit(snapshot)?;
+        if snapshot.token_count() == 0 {
+            return Ok(());
+        }
+        let mut sequence = self.model.start()?;
+        sequence.load(snapshot.token_count(), snapshot.payload())?;
+        self.sequence = Some(sequence);
+        self.tokens.extend_from_slice(snapshot.tokens());
+        Ok(())
     }
 
     /// Adds a snapshot (for example one read from disk) to those that `generate` may resume from.
-    pub fn keep_snapshot(&mut self, _snapshot: Snapshot) -> Result<(), EngineError> {
-        Err(EngineError::SnapshotForeign)
+    pub fn keep_snapshot(&mut self, snapshot: Snapshot) -> Result<(), EngineError> {
+        self.admit(&snapshot)?;
+        self.kept.push(snapshot);
+        Ok(())
+    }
+
+    fn admit(&self, snapshot: &Snapshot) -> Result<(), EngineError> {
+        let limit = self.model.info().context_length;
+        if !snapshot.fits(self.model.file(), self.model.backend()) {
+            return Err(EngineError::SnapshotForeign);
+        }
+        if snapshot.token_count() > limit {
+            return Err(EngineError::ContextFull { needed: snapshot.token_count(), limit });
+        }
+        Ok(())
     }
 }

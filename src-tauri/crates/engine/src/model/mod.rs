@@ -1,19 +1,33 @@
 //! A loaded model: its weights, its tokenizer and what is known about it. Shared by every session.
-use crate::{EngineError, LoadOptions, ModelInfo, Tokenizer};
-use std::path::Path;
+mod fast;
+mod load;
+mod reference;
+mod rope;
+mod sequence;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use sequence::{Rows, Sequence};
+
+use crate::weights::WeightFile;
+use crate::{Backend, EngineError, ModelInfo, TokenId, Tokenizer};
 use std::sync::Arc;
 
 pub struct Model {
     info: ModelInfo,
     tokenizer: Tokenizer,
+    file: Arc<WeightFile>,
+    net: Net,
+    stop_ids: Vec<TokenId>,
+}
+
+/// The weights in the form that one backend computes with.
+enum Net {
+    Fast(Arc<fast::FastNet>),
+    Reference(Arc<reference::ReferenceNet>),
 }
 
 impl Model {
-    /// Maps, validates and packs the file. Weights and tokenizer are prepared in parallel.
-    pub fn load(path: &Path, _options: &LoadOptions) -> Result<Arc<Model>, EngineError> {
-        Err(EngineError::ModelMissing { path: path.to_owned() })
-    }
-
     pub fn info(&self) -> &ModelInfo {
         &self.info
     }
@@ -24,6 +38,31 @@ impl Model {
 
     /// Lower-case hex SHA-256 of the file. Computed by the first call (about 50 ms per 60 MB), then remembered.
     pub fn sha256(&self) -> &str {
-        ""
+        self.file.sha256()
+    }
+
+    /// What identifies the weights: the open file, hashed only when someone asks for its hash.
+    pub(crate) fn file(&self) -> &Arc<WeightFile> {
+        &self.file
+    }
+
+    /// Tokens that end an answer.
+    pub(crate) fn is_stop(&self, id: TokenId) -> bool {
+        self.stop_ids.contains(&id)
+    }
+
+    pub(crate) fn backend(&self) -> Backend {
+        match self.net {
+            Net::Fast(_) => Backend::Fast,
+            Net::Reference(_) => Backend::Reference,
+        }
+    }
+
+    /// A new empty sequence.
+    pub(crate) fn start(&self) -> Result<Box<dyn Sequence>, EngineError> {
+        match &self.net {
+            Net::Fast(net) => Ok(Box::new(fast::FastSequence::new(Arc::clone(net))?)),
+            Net::Reference(net) => Ok(Box::new(reference::ReferenceSequence::new(Arc::clone(net))?)),
+        }
     }
 }

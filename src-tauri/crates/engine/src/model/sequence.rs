@@ -1,0 +1,55 @@
+//! What both backends can do with one sequence.
+use crate::{EngineError, TokenId};
+
+/// Of which tokens of the last read the logits are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    Last,
+    All,
+}
+
+/// One sequence's state inside a backend. After an error its content is unspecified until a `load`.
+pub(crate) trait Sequence: Send {
+    /// Advances the state by `tokens` (ids below the vocabulary's size; not empty).
+    fn read(&mut self, tokens: &[TokenId]) -> Result<(), EngineError>;
+
+    /// Logits `[rows, vocab]` of the last `read` (after a `load`: of the last token before the `save`).
+    fn logits(&mut self, rows: Rows, out: &mut Vec<f32>) -> Result<(), EngineError>;
+
+    /// Appends everything that the future depends on.
+    fn save(&self, out: &mut Vec<u8>) -> Result<(), EngineError>;
+
+    /// The state that `save` wrote after `tokens` tokens. Any other bytes: `SnapshotCorrupt`.
+    fn load(&mut self, tokens: usize, bytes: &[u8]) -> Result<(), EngineError>;
+}
+
+/// Takes saved values off the front of a snapshot's payload.
+pub(super) struct Saved<'a>(pub &'a [u8]);
+
+impl<'a> Saved<'a> {
+    pub fn take(&mut self, bytes: usize) -> Result<&'a [u8], EngineError> {
+        let (head, rest) = self.0.split_at_checked(bytes).ok_or(SHORT)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    /// Fills `out` with little-endian f32.
+    pub fn f32s(&mut self, out: &mut [f32]) -> Result<(), EngineError> {
+        let (values, _) = self.take(out.len() * 4)?.as_chunks::<4>();
+        out.iter_mut().zip(values).for_each(|(v, bytes)| *v = f32::from_le_bytes(*bytes));
+        Ok(())
+    }
+
+    pub fn finish(self) -> Result<(), EngineError> {
+        if self.0.is_empty() { Ok(()) } else { Err(EngineError::SnapshotCorrupt { what: "too long" }) }
+    }
+}
+
+const SHORT: EngineError = EngineError::SnapshotCorrupt { what: "too short" };
+
+pub(super) fn save_f32s(values: &[f32], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + values.len() * 4, 0);
+    let (slots, _) = out[start..].as_chunks_mut::<4>();
+    slots.iter_mut().zip(values).for_each(|(slot, v)| *slot = v.to_le_bytes());
+}

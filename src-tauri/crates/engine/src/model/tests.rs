@@ -1,0 +1,1 @@
+//! Tests of the forward passes against each other.
