@@ -45,9 +45,9 @@ def lr_factor(progress: float, c: OptimConfig) -> float:
 
 
 def orthogonalize(m: Tensor, steps: int = 5) -> Tensor:
-    """Newton–Schulz iteration of degree 5 in bf16 on a stack of matrices: singular values → about [0.7, 1.2]."""
+    """Newton–Schulz iteration of degree 5 (bf16 on a GPU) on a stack of matrices: singular values → about [0.7, 1.2]."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = m.to(torch.bfloat16)
+    x = m.to(torch.bfloat16 if m.is_cuda else torch.float32)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
