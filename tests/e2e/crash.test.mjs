@@ -1,0 +1,70 @@
+// The program ends in the middle of things; nothing that was shown as sent is lost.
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { Machine, byId, until } from "./chimera.mjs";
+
+test("kill -9 during an answer keeps the question and the partial answer", async () => {
+  const machine = new Machine();
+  let app = await (await machine.start()).ready();
+  await app.send("Tell me a very long story about the sea.");
+  const shown = await app.answering();
+  // The partial answer reaches the disk about once a second while it is written.
+  await until("some more text", async () => (await app.lastAnswer()).text.length > shown.text.length + 40);
+  await until("a checkpoint", () => saved(app));
+  await app.kill();
+
+  app = await (await machine.start()).ready();
+  await app.driver.click(`${byId("conversation-item")} [data-row]`);
+  const answer = await until("the answer", () => app.lastAnswer());
+  assert.equal(answer.status, "interrupted");
+  assert.ok(answer.text.length > 0);
+  assert.equal((await app.messages("user"))[0].text, "Tell me a very long story about the sea.");
+  await app.screenshot("interrupted");
+  await app.close();
+  machine.remove();
+});
+
+/** Whether the stored answer, read through the application itself, has text while it still streams. */
+async function saved(app) {
+  const { value: list } = await app.invoke("conversations_list");
+  const { value: conversation } = await app.invoke("conversation_open", { id: list[0].id });
+  return conversation.messages.at(-1).text.length > 0;
+}
+
+test("a damaged history is set aside, said plainly, and the chat still works", async () => {
+  const machine = new Machine();
+  let app = await (await machine.start()).ready();
+  await app.send("Hello");
+  await app.answered();
+  await app.close();
+  const [database] = fs.readdirSync(machine.data).filter((name) => /\.(db|sqlite3?)$/.test(name));
+  const file = path.join(machine.data, database);
+  fs.rmSync(`${file}-wal`, { force: true });
+  fs.writeFileSync(file, Buffer.alloc(64 * 1024, 0x5a));
+
+  app = await (await machine.start()).ready();
+  const code = await until("the notice", () => app.driver.execute("return document.querySelector('[data-testid=notice]')?.dataset.code"));
+  assert.equal(code, "history_corrupt");
+  await app.screenshot("damaged-history");
+  await app.send("Hello again");
+  await app.answered();
+  assert.equal((await app.messages("user"))[0].text, "Hello again");
+  const kept = fs.readdirSync(machine.data, { recursive: true }).map((name) => path.join(machine.data, name));
+  assert.ok(kept.some((name) => name !== file && fs.statSync(name).isFile() && fs.readFileSync(name).subarray(0, 8).every((byte) => byte === 0x5a)), "the damaged file is kept");
+  await app.close();
+  machine.remove();
+});
+
+test("a missing model is said in the window, and the history still opens", async () => {
+  const machine = new Machine({ CHIMERA_MODEL: "/nowhere/model.gguf" });
+  const app = await machine.start();
+  await until("the failed model", async () => (await app.modelState()) === "failed");
+  const { value } = await app.invoke("app_status");
+  assert.equal(value.model.error.code, "model_missing");
+  assert.deepEqual((await app.invoke("conversations_list")).value, []);
+  await app.screenshot("missing-model");
+  await app.close();
+  machine.remove();
+});
