@@ -78,7 +78,7 @@ def file_sha256(path: Path) -> str:
 def _flat_text(record: dict, kind: str, rng: random.Random) -> str:
     """What is compared, filtered and (for text) encoded."""
     if kind == "chat":
-        return "\n".join(m["content"] for m in record["messages"])
+        return "\n".join(m.get("thinking", "") + m["content"] for m in record["messages"])
     if kind == "parallel":  # a pair is one document, either language first
         sides = [record.get("hi") or record.get("hinglish") or "", record.get("en") or ""]
         rng.shuffle(sides)
