@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import importlib.util
-from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -78,9 +77,8 @@ def ssd_chunked(x_bthp: Tensor, dt_bth: Tensor, A_h: Tensor, B_btn: Tensor, C_bt
     return y_bclhp.reshape(b, c * chunk, h, p)[:, :t]
 
 
-@cache
-def has_triton_ssd() -> bool:
-    return importlib.util.find_spec("mamba_ssm") is not None and importlib.util.find_spec("triton") is not None
+# A constant, not a call: torch.compile must not trace the search.
+HAS_TRITON_SSD = all(importlib.util.find_spec(name) for name in ("mamba_ssm", "triton"))
 
 
 def _kernels():
@@ -132,7 +130,7 @@ def ssd_triton(x_bthp: Tensor, dt_bth: Tensor, A_h: Tensor, B_btn: Tensor, C_btn
 def ssd(x_bthp: Tensor, dt_bth: Tensor, A_h: Tensor, B_btn: Tensor, C_btn: Tensor,
         D_h: Tensor, chunk: int, seq_bt: Tensor | None = None) -> Tensor:
     """dt is after softplus (float32), A negative (float32); the result has x's type."""
-    run = ssd_triton if x_bthp.is_cuda and has_triton_ssd() else ssd_chunked
+    run = ssd_triton if x_bthp.is_cuda and HAS_TRITON_SSD else ssd_chunked
     return run(x_bthp, dt_bth, A_h, B_btn, C_btn, D_h, chunk, seq_bt)
 
 
