@@ -155,10 +155,8 @@ impl Kernel for QuantizeRow<'_> {
 #[inline(always)]
 fn quantize_block<S: Simd>(s: S, block: &[f32; BLOCK], quads: &mut [i32; 8]) -> (f32, [i32; 2]) {
     let (halves, _) = block.as_chunks::<LANES>();
-    let zero = s.splat(0.0);
-    let abs = |v| s.max(s.sub(zero, v), v);
     let v = [s.load(&halves[0]), s.load(&halves[1])];
-    let largest = s.max_lane(s.max(abs(v[0]), abs(v[1])));
+    let largest = s.max_lane(s.max(s.abs(v[0]), s.abs(v[1])));
     if largest == 0.0 {
         quads.fill(0);
         return (0.0, [0, 0]);

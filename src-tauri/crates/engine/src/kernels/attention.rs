@@ -73,54 +73,177 @@ impl<T: Element> Kernel for Tile<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let a = self.shared;
         let first = self.tile * ROWS;
-        for r in first..(first + ROWS).min(a.m * a.group) {
-            let (token, head) = (r / a.group, self.kv * a.group + r % a.group);
-            self.row(s, token, head);
+        match self.shared.m * self.shared.group - first {
+            1 => self.rows::<S, 1>(s, first),
+            2 => self.rows::<S, 2>(s, first),
+            3 => self.rows::<S, 3>(s, first),
+            _ => self.rows::<S, ROWS>(s, first),
         }
     }
 }
 
 impl<T: Element> Tile<'_, T> {
     #[inline(always)]
-    fn row<S: Simd>(&self, s: S, token: usize, head: usize) {
+    fn rows<S: Simd, const R: usize>(&self, s: S, first: usize) {
         let a = self.shared;
         let hd = a.head_dim;
-        let q = &a.q[(token * a.heads + head) * hd..][..hd];
-        let seen = a.first + token + 1;
-        // SAFETY: this row and head belong to this chunk, and no other slice of them is live.
-        let out = unsafe { a.out.slice(token, head * hd, hd) };
-        out.fill(0.0);
-        let (mut largest, mut total) = (f32::NEG_INFINITY, 0.0);
-        for start in (0..seen).step_by(SPAN) {
-            let mut scores = [f32::NEG_INFINITY; SPAN];
-            for (b, scores) in scores.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-                let at = start + b * LANES;
-                if at >= seen {
-                    break;
-                }
-                let keys = &self.store.keys[at * hd..][..LANES * hd];
-                let mut acc = s.splat(0.0);
-                for (k, q) in keys.as_chunks::<LANES>().0.iter().zip(q) {
-                    acc = s.fma(T::load(s, k), s.splat(*q), acc);
-                }
-                s.store(s.mul(acc, s.splat(a.scale)), scores);
+        let mut q: [&[f32]; R] = [&[]; R];
+        let mut out: [&mut [f32]; R] = std::array::from_fn(|_| Default::default());
+        let mut seen = [0; R];
+        for r in 0..R {
+            let (token, head) = ((first + r) / a.group, self.kv * a.group + (first + r) % a.group);
+            q[r] = &a.q[(token * a.heads + head) * hd..][..hd];
+            seen[r] = a.first + token + 1;
+            // SAFETY: this row and head belong to this chunk, and no other slice of them is live.
+            out[r] = unsafe { a.out.slice(token, head * hd, hd) };
+            out[r].fill(0.0);
+        }
+        let (mut largest, mut total) = ([f32::NEG_INFINITY; R], [0.0; R]);
+        // Rows are in order of tokens: the last one sees most.
+        for start in (0..seen[R - 1]).step_by(SPAN) {
+            let count = SPAN.min(seen[R - 1] - start);
+            let mut p = [[f32::NEG_INFINITY; SPAN]; R];
+            self.scores(s, start, count, &q, &mut p);
+            let mut shrink = [0.0; R];
+            for r in 0..R {
+                p[r][seen[r].saturating_sub(start).min(SPAN)..].fill(f32::NEG_INFINITY);
+                (largest[r], shrink[r]) = softmax_step(s, &mut p[r], largest[r], &mut total[r]);
+                p[r][seen[r].saturating_sub(start).min(SPAN)..].fill(0.0);
             }
-            let count = SPAN.min(seen - start);
-            scores[count..].fill(f32::NEG_INFINITY);
-            let now = scores.iter().copied().fold(largest, f32::max);
-            let shrink = (largest - now).exp();
-            largest = now;
-            total *= shrink;
-            out.iter_mut().for_each(|v| *v *= shrink);
-            for (j, score) in scores[..count].iter().enumerate() {
-                let p = (score - now).exp();
-                total += p;
-                let value = &self.store.values[(start + j) * hd..][..hd];
-                out.iter_mut().zip(value).for_each(|(o, v)| *o += p * v.widen());
+            self.add_values(s, start, count, &p, &shrink, &mut out);
+        }
+        for r in 0..R {
+            out[r].iter_mut().for_each(|v| *v /= total[r]);
+        }
+    }
+
+    /// `p[r][j] = scale · q[r] · key[start + j]` for j < count and what else its block of 16 holds.
+    #[inline(always)]
+    fn scores<S: Simd, const R: usize>(
+        &self,
+        s: S,
+        start: usize,
+        count: usize,
+        q: &[&[f32]; R],
+        p: &mut [[f32; SPAN]; R],
+    ) {
+        let mut block = 0;
+        while (block + 1) * LANES < count {
+            self.score_blocks::<S, R, 2>(s, start, block, q, p);
+            block += 2;
+        }
+        if block * LANES < count {
+            self.score_blocks::<S, R, 1>(s, start, block, q, p);
+        }
+    }
+
+    /// C neighbouring blocks of 16 keys.
+    #[inline(always)]
+    fn score_blocks<S: Simd, const R: usize, const C: usize>(
+        &self,
+        s: S,
+        start: usize,
+        block: usize,
+        q: &[&[f32]; R],
+        p: &mut [[f32; SPAN]; R],
+    ) {
+        let hd = self.shared.head_dim;
+        let keys = &self.store.keys[(start + block * LANES) * hd..][..C * LANES * hd].as_chunks::<LANES>().0
+            [..C * hd];
+        let mut x = *q;
+        for r in 0..R {
+            x[r] = &q[r][..hd];
+        }
+        let mut acc = [[s.splat(0.0); C]; R];
+        for d in 0..hd {
+            for c in 0..C {
+                let key = T::load(s, &keys[c * hd + d]);
+                for r in 0..R {
+                    acc[r][c] = s.fma(key, s.splat(x[r][d]), acc[r][c]);
+                }
             }
         }
-        out.iter_mut().for_each(|v| *v /= total);
+        for r in 0..R {
+            for c in 0..C {
+                let v = s.mul(acc[r][c], s.splat(self.shared.scale));
+                s.write(v, &mut p[r][(block + c) * LANES..][..LANES]);
+            }
+        }
     }
+
+    /// `out[r] = out[r] · shrink[r] + Σ_j p[r][j] · value[start + j]`.
+    #[inline(always)]
+    fn add_values<S: Simd, const R: usize>(
+        &self,
+        s: S,
+        start: usize,
+        count: usize,
+        p: &[[f32; SPAN]; R],
+        shrink: &[f32; R],
+        out: &mut [&mut [f32]; R],
+    ) {
+        let hd = self.shared.head_dim;
+        let values = &self.store.values[start * hd..][..count * hd];
+        let mut d = 0;
+        while d + 2 * LANES <= hd {
+            add_value_lanes::<S, T, R, 2>(s, values, hd, d, p, shrink, out);
+            d += 2 * LANES;
+        }
+        if d < hd {
+            add_value_lanes::<S, T, R, 1>(s, values, hd, d, p, shrink, out);
+        }
+    }
+}
+
+#[inline(always)]
+fn add_value_lanes<S: Simd, T: Element, const R: usize, const C: usize>(
+    s: S,
+    values: &[T],
+    hd: usize,
+    d: usize,
+    p: &[[f32; SPAN]; R],
+    shrink: &[f32; R],
+    out: &mut [&mut [f32]; R],
+) {
+    let mut acc = [[s.splat(0.0); C]; R];
+    for r in 0..R {
+        for c in 0..C {
+            acc[r][c] = s.mul(s.read(&out[r][d + c * LANES..][..LANES]), s.splat(shrink[r]));
+        }
+    }
+    for (j, value) in values.chunks_exact(hd).take(SPAN).enumerate() {
+        for (c, value) in value[d..d + C * LANES].as_chunks::<LANES>().0.iter().enumerate() {
+            let value = T::load(s, value);
+            for r in 0..R {
+                acc[r][c] = s.fma(value, s.splat(p[r][j]), acc[r][c]);
+            }
+        }
+    }
+    for r in 0..R {
+        for c in 0..C {
+            s.write(acc[r][c], &mut out[r][d + c * LANES..][..LANES]);
+        }
+    }
+}
+
+/// Turns scores into weights relative to the new maximum, which is returned with the factor for what was summed before.
+#[inline(always)]
+fn softmax_step<S: Simd>(s: S, p: &mut [f32; SPAN], largest: f32, total: &mut f32) -> (f32, f32) {
+    let vectors = p.as_chunks_mut::<LANES>().0;
+    let mut most = s.splat(largest);
+    for v in vectors.iter() {
+        most = s.max(s.load(v), most);
+    }
+    let now = s.max_lane(most);
+    let mut sum = s.splat(0.0);
+    for v in vectors.iter_mut() {
+        // A masked score gives 1.2e-38 here (see `exp`): nothing, beside a sum of at least 1.
+        let e = s.exp(s.sub(s.load(v), s.splat(now)));
+        s.store(e, v);
+        sum = s.add(sum, e);
+    }
+    let shrink = s.to_array(s.exp(s.splat(largest - now)))[0];
+    *total = *total * shrink + s.sum(sum);
+    (now, shrink)
 }

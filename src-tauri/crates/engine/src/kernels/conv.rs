@@ -73,40 +73,27 @@ impl ConvRun<'_> {
     #[inline(always)]
     fn lanes<S: Simd>(&self, s: S, at: usize, width: usize) {
         let dim = self.w.conv_dim();
-        let load = |row: &[f32]| read(s, &row[at..at + width]);
-        let taps = [0, 1, 2, 3].map(|k| load(&self.w.taps[k]));
-        let bias = load(&self.w.bias);
+        let run = at..at + width;
+        let mut taps = [s.splat(0.0); CONV_WIDTH];
+        for (k, tap) in taps.iter_mut().enumerate() {
+            *tap = s.read(&self.w.taps[k][run.clone()]);
+        }
+        let bias = s.read(&self.w.bias[run.clone()]);
         // SAFETY: these channels belong to this chunk, and no other slice of them is live.
         let held = |k: usize| unsafe { self.state.slice(k * dim + at, width) };
-        let mut window = [read(s, held(0)), read(s, held(1)), read(s, held(2))];
+        let mut window = [s.read(held(0)), s.read(held(1)), s.read(held(2))];
         for t in 0..self.x.len() {
-            let now = load(self.x.row(t));
+            let now = s.read(&self.x.row(t)[run.clone()]);
             let mut acc = s.fma(taps[0], window[0], bias);
             acc = s.fma(taps[1], window[1], acc);
             acc = s.fma(taps[2], window[2], acc);
             acc = s.fma(taps[3], now, acc);
             // SAFETY: as above.
-            write(s, s.silu(acc), unsafe { self.out.slice(t, at, width) });
+            s.write(s.silu(acc), unsafe { self.out.slice(t, at, width) });
             window = [window[1], window[2], now];
         }
         for (k, v) in window.into_iter().enumerate() {
-            write(s, v, held(k));
+            s.write(v, held(k));
         }
-    }
-}
-
-#[inline(always)]
-pub(super) fn read<S: Simd>(s: S, from: &[f32]) -> S::V {
-    match from.first_chunk::<LANES>() {
-        Some(full) => s.load(full),
-        None => s.load_head(from),
-    }
-}
-
-#[inline(always)]
-pub(super) fn write<S: Simd>(s: S, v: S::V, to: &mut [f32]) {
-    match to.first_chunk_mut::<LANES>() {
-        Some(full) => s.store(v, full),
-        None => s.store_head(v, to),
     }
 }

@@ -3,6 +3,18 @@ use super::pool::Disjoint;
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use super::{CpuTier, Pool, Rows};
 
+/// `out = body(a, b, out)` over slices of one length, the tail through a padded vector. A macro, not a function of a closure:
+/// see `simd`.
+macro_rules! map3 {
+    ($s:ident, $a:expr, $b:expr, $out:expr, |$x:pat_param, $y:pat_param, $z:pat_param| $body:expr) => {
+        let (a, b, out) = ($a, $b, $out);
+        for ((a, b), out) in a.chunks(LANES).zip(b.chunks(LANES)).zip(out.chunks_mut(LANES)) {
+            let ($x, $y, $z) = ($s.read(a), $s.read(b), $s.read(out));
+            $s.write($body, out);
+        }
+    };
+}
+
 /// Rows that one chunk takes: small enough to share out, large enough to be worth a claim.
 const ROWS_PER_CHUNK: usize = 8;
 
@@ -80,7 +92,7 @@ impl Kernel for RmsNorm<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let factor = s.splat(norm_factor(s, self.x, self.eps));
-        map3(s, self.x, self.weight, self.out, |x, w, _| s.mul(s.mul(x, factor), w));
+        map3!(s, self.x, self.weight, self.out, |x, w, _| s.mul(s.mul(x, factor), w));
     }
 }
 
@@ -95,7 +107,7 @@ impl Kernel for NormInPlace<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let factor = s.splat(norm_factor(s, self.row, self.eps));
-        map3(s, self.weight, self.weight, self.row, |w, _, v| s.mul(s.mul(v, factor), w));
+        map3!(s, self.weight, self.weight, self.row, |w, _, v| s.mul(s.mul(v, factor), w));
     }
 }
 
@@ -109,7 +121,7 @@ impl Kernel for SiluMul<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        map3(s, self.gate, self.up, self.out, |gate, up, _| s.mul(s.silu(gate), up));
+        map3!(s, self.gate, self.up, self.out, |gate, up, _| s.mul(s.silu(gate), up));
     }
 }
 
@@ -124,7 +136,7 @@ impl Kernel for AddScaled<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let scale = s.splat(self.scale);
-        map3(s, self.y, self.y, self.x, |y, _, x| s.fma(y, scale, x));
+        map3!(s, self.y, self.y, self.x, |y, _, x| s.fma(y, scale, x));
     }
 }
 
@@ -141,21 +153,6 @@ fn norm_factor<S: Simd>(s: S, x: &[f32], eps: f32) -> f32 {
     let lanes = s.to_array(s.fma(tail, tail, acc));
     let sum: f64 = lanes.iter().map(|v| f64::from(*v)).sum();
     (1.0 / (sum / x.len() as f64 + f64::from(eps)).sqrt()) as f32
-}
-
-/// `out = f(a, b, out)` over slices of one length, the tail through a padded vector.
-#[inline(always)]
-fn map3<S: Simd>(s: S, a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(S::V, S::V, S::V) -> S::V) {
-    let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    let (out, out_tail) = out.as_chunks_mut::<LANES>();
-    for ((a, b), out) in a.iter().zip(b).zip(out) {
-        let v = f(s.load(a), s.load(b), s.load(out));
-        s.store(v, out);
-    }
-    if !out_tail.is_empty() {
-        let v = f(s.load_head(a_tail), s.load_head(b_tail), s.load_head(out_tail));
-        s.store_head(v, out_tail);
-    }
 }
 
 /// Rows of one matrix, written by several chunks that each own some columns.

@@ -32,16 +32,12 @@ pub struct KvCache {
 
 pub(super) trait Element: Copy + Default {
     fn narrow(v: f32) -> Self;
-    fn widen(self) -> f32;
     fn load<S: simd::Simd>(s: S, from: &[Self; LANES]) -> S::V;
 }
 
 impl Element for f32 {
     fn narrow(v: f32) -> f32 {
         v
-    }
-    fn widen(self) -> f32 {
-        self
     }
     #[inline(always)]
     fn load<S: simd::Simd>(s: S, from: &[f32; LANES]) -> S::V {
@@ -52,9 +48,6 @@ impl Element for f32 {
 impl Element for u16 {
     fn narrow(v: f32) -> u16 {
         half::f16::from_f32(v).to_bits()
-    }
-    fn widen(self) -> f32 {
-        simd::f16_to_f32(self)
     }
     #[inline(always)]
     fn load<S: simd::Simd>(s: S, from: &[u16; LANES]) -> S::V {

@@ -55,6 +55,8 @@ impl Job<'_> {
 
 /// How a panel of some type is multiplied.
 trait Format: Copy {
+    /// Whether one chain of additions a panel is too slow for one row, so that panels go in pairs.
+    const PAIRS: bool = false;
     /// The products of NP panels with the R activation rows from `first`.
     fn product<S: Simd, const NP: usize, const R: usize>(
         self,
@@ -65,7 +67,11 @@ trait Format: Copy {
     ) -> [[S::V; NP]; R];
 }
 
-/// Some panels against all rows. The weights of a panel (pair) stay in L1 while the rows go by.
+/// Activation rows that go by before the next panel is taken: their int8 form stays in L1 or L2, and their outputs are written
+/// to few enough pages at a time (all 512 rows of a prefill at once cost a third of the speed).
+const ROW_BLOCK: usize = 48;
+
+/// Some panels against all rows.
 struct Sweep<'a, F> {
     job: &'a Job<'a>,
     panels: Range<usize>,
@@ -76,33 +82,46 @@ impl<F: Format> Kernel for Sweep<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let mut panel = self.panels.start;
         let m = self.job.act.m();
-        while S::WIDE && m > 1 && panel + 2 <= self.panels.end {
-            let first = self.rows::<S, 2, 6>(s, panel, 0);
-            let first = self.rows::<S, 2, 4>(s, panel, first);
-            let first = self.rows::<S, 2, 2>(s, panel, first);
-            self.rows::<S, 2, 1>(s, panel, first);
-            panel += 2;
-        }
-        while panel < self.panels.end {
-            let first = self.rows::<S, 1, 4>(s, panel, 0);
-            self.rows::<S, 1, 1>(s, panel, first);
-            panel += 1;
+        for start in (0..m).step_by(ROW_BLOCK) {
+            let rows = start..m.min(start + ROW_BLOCK);
+            let mut panel = self.panels.start;
+            while (F::PAIRS || S::WIDE && m > 1) && panel + 2 <= self.panels.end {
+                if S::WIDE {
+                    let left = self.rows::<S, 2, 6>(s, panel, rows.clone());
+                    let left = self.rows::<S, 2, 4>(s, panel, left);
+                    let left = self.rows::<S, 2, 2>(s, panel, left);
+                    self.rows::<S, 2, 1>(s, panel, left);
+                } else {
+                    let left = self.rows::<S, 2, 2>(s, panel, rows.clone());
+                    self.rows::<S, 2, 1>(s, panel, left);
+                }
+                panel += 2;
+            }
+            while panel < self.panels.end {
+                let left = self.rows::<S, 1, 4>(s, panel, rows.clone());
+                self.rows::<S, 1, 1>(s, panel, left);
+                panel += 1;
+            }
         }
     }
 }
 
 impl<F: Format> Sweep<'_, F> {
-    /// As many groups of R rows from `first` as there are; returns the first row left.
+    /// As many groups of R of the rows as there are; returns the rows left.
     #[inline(always)]
-    fn rows<S: Simd, const NP: usize, const R: usize>(&self, s: S, panel: usize, first: usize) -> usize {
+    fn rows<S: Simd, const NP: usize, const R: usize>(
+        &self,
+        s: S,
+        panel: usize,
+        rows: Range<usize>,
+    ) -> Range<usize> {
         let mut w: [&[u8]; NP] = [&[]; NP];
         for (p, w) in w.iter_mut().enumerate() {
             *w = self.job.w.panel(panel + p);
         }
-        let mut row = first;
-        while row + R <= self.job.act.m() {
+        let mut row = rows.start;
+        while row + R <= rows.end {
             let products = self.format.product::<S, NP, R>(s, w, self.job.act, row);
             for (r, products) in products.iter().enumerate() {
                 for (p, v) in products.iter().enumerate() {
@@ -111,7 +130,7 @@ impl<F: Format> Sweep<'_, F> {
             }
             row += R;
         }
-        row
+        row..rows.end
     }
 
     #[inline(always)]
@@ -120,6 +139,6 @@ impl<F: Format> Sweep<'_, F> {
         let width = LANES.min(rows - panel * LANES);
         // SAFETY: a panel belongs to one chunk, and only this slice of it is live.
         let out = unsafe { self.job.out.slice(row * rows + panel * LANES, width) };
-        super::conv::write(s, v, out);
+        s.write(v, out);
     }
 }

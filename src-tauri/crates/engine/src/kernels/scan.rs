@@ -98,28 +98,93 @@ struct Head<'a> {
 impl Kernel for Head<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd>(mut self, s: S) {
+        let m = self.xbc.len();
+        let mut t = 0;
+        while t + 4 <= m {
+            self.tokens::<S, 4>(s, t);
+            t += 4;
+        }
+        while t < m {
+            self.tokens::<S, 1>(s, t);
+            t += 1;
+        }
+    }
+}
+
+/// What T tokens bring to one head.
+struct Tokens<'a, const T: usize> {
+    first: usize,
+    x: [&'a [f32]; T],
+    b: [&'a [f32]; T],
+    c: [&'a [f32]; T],
+    dt: [f32; T],
+    da: [f32; T],
+}
+
+impl Head<'_> {
+    /// Advances the head by T tokens: every state value is loaded once and goes through all T of them in order, with the
+    /// same operations for any T.
+    #[inline(always)]
+    fn tokens<S: Simd, const T: usize>(&mut self, s: S, first: usize) {
         let SsmShape { heads, head_dim, state: n, groups } = *self.shape;
-        let (h, group) = (self.head, self.head / (heads / groups));
-        let (di, gn) = (heads * head_dim, groups * n);
-        for t in 0..self.xbc.len() {
-            let row = self.xbc.row(t);
-            let dt = softplus(self.dt.row(t)[h] + self.w.dt_bias[h]);
-            let da = s.splat((dt * self.w.a[h]).exp());
-            let (b, c) = (&row[di + group * n..][..n], &row[di + gn + group * n..][..n]);
-            for p in (0..head_dim).step_by(LANES) {
-                let x = super::conv::read(s, &row[h * head_dim + p..][..LANES]);
-                let dtx = s.mul(s.splat(dt), x);
-                let mut acc = s.splat(0.0);
-                for ((row, b), c) in self.state.chunks_exact_mut(head_dim).zip(b).zip(c) {
-                    let row = &mut row[p..p + LANES];
-                    let held = s.fma(super::conv::read(s, row), da, s.mul(dtx, s.splat(*b)));
-                    super::conv::write(s, held, row);
-                    acc = s.fma(held, s.splat(*c), acc);
+        let (h, group, di) = (self.head, self.head / (heads / groups), heads * head_dim);
+        let mut tokens = Tokens { first, x: [&[]; T], b: [&[]; T], c: [&[]; T], dt: [0.0; T], da: [0.0; T] };
+        for t in 0..T {
+            let row = self.xbc.row(first + t);
+            tokens.x[t] = &row[h * head_dim..][..head_dim];
+            tokens.b[t] = &row[di + group * n..][..n];
+            tokens.c[t] = &row[di + (groups + group) * n..][..n];
+            let dt = softplus(self.dt.row(first + t)[h] + self.w.dt_bias[h]);
+            (tokens.dt[t], tokens.da[t]) = (dt, (dt * self.w.a[h]).exp());
+        }
+        let mut p = 0;
+        // One token wants its state in whole rows from memory; several want their sums in registers.
+        while T == 1 && p + 4 * LANES <= head_dim {
+            self.lanes::<S, T, 4>(s, p, &tokens);
+            p += 4 * LANES;
+        }
+        while p + 2 * LANES <= head_dim {
+            self.lanes::<S, T, 2>(s, p, &tokens);
+            p += 2 * LANES;
+        }
+        while p < head_dim {
+            self.lanes::<S, T, 1>(s, p, &tokens);
+            p += LANES;
+        }
+    }
+
+    /// C vectors of the head from p on.
+    #[inline(always)]
+    fn lanes<S: Simd, const T: usize, const C: usize>(&mut self, s: S, p: usize, tokens: &Tokens<T>) {
+        let SsmShape { head_dim, state: n, .. } = *self.shape;
+        let mut dtx = [[s.splat(0.0); C]; T];
+        for t in 0..T {
+            for c in 0..C {
+                dtx[t][c] = s.mul(s.splat(tokens.dt[t]), s.read(&tokens.x[t][p + c * LANES..][..LANES]));
+            }
+        }
+        let (mut b, mut cs): ([&[f32]; T], [&[f32]; T]) = ([&[]; T], [&[]; T]);
+        for t in 0..T {
+            (b[t], cs[t]) = (&tokens.b[t][..n], &tokens.c[t][..n]);
+        }
+        let mut y = [[s.splat(0.0); C]; T];
+        for (i, row) in self.state.chunks_exact_mut(head_dim).take(n).enumerate() {
+            for (c, row) in row[p..p + C * LANES].as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                let mut held = s.load(row);
+                for t in 0..T {
+                    held = s.fma(held, s.splat(tokens.da[t]), s.mul(dtx[t][c], s.splat(b[t][i])));
+                    y[t][c] = s.fma(held, s.splat(cs[t][i]), y[t][c]);
                 }
-                let acc = s.fma(s.splat(self.w.d[h]), x, acc);
-                // SAFETY: the columns of head h belong to this chunk, and no other slice of them is live.
-                super::conv::write(s, acc, unsafe { self.y.slice(t, h * head_dim + p, LANES) });
+                s.store(held, row);
+            }
+        }
+        for t in 0..T {
+            for c in 0..C {
+                let at = p + c * LANES;
+                let v = s.fma(s.splat(self.w.d[self.head]), s.read(&tokens.x[t][at..][..LANES]), y[t][c]);
+                // SAFETY: the columns of this head belong to this chunk, and no other slice of them is live.
+                s.write(v, unsafe { self.y.slice(tokens.first + t, self.head * head_dim + at, LANES) });
             }
         }
     }

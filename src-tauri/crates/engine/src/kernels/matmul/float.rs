@@ -2,6 +2,12 @@
 use super::super::Activation;
 use super::super::simd::{LANES, Simd};
 use super::Format;
+use super::quantized::halves;
+
+/// One k of a panel.
+trait Lanes<const BYTES: usize>: Copy {
+    fn load<S: Simd>(s: S, from: &[u8; BYTES]) -> S::V;
+}
 
 #[derive(Clone, Copy)]
 pub(super) struct F32;
@@ -10,58 +16,57 @@ pub(super) struct F16;
 #[derive(Clone, Copy)]
 pub(super) struct Bf16;
 
-impl Format for F32 {
+impl Lanes<{ 4 * LANES }> for F32 {
     #[inline(always)]
-    fn product<S: Simd, const NP: usize, const R: usize>(
-        self,
-        s: S,
-        w: [&[u8]; NP],
-        act: &Activation,
-        first: usize,
-    ) -> [[S::V; NP]; R] {
-        product::<S, { 4 * LANES }, NP, R>(s, w, act, first, |b| s.load(&numbers(b)))
+    fn load<S: Simd>(s: S, from: &[u8; 4 * LANES]) -> S::V {
+        // SAFETY: 64 bytes, any pattern of which is 16 numbers; bytes may be read as an array of any alignment.
+        s.load(&unsafe { from.as_ptr().cast::<[f32; LANES]>().read_unaligned() })
     }
 }
 
-impl Format for F16 {
+impl Lanes<{ 2 * LANES }> for F16 {
     #[inline(always)]
-    fn product<S: Simd, const NP: usize, const R: usize>(
-        self,
-        s: S,
-        w: [&[u8]; NP],
-        act: &Activation,
-        first: usize,
-    ) -> [[S::V; NP]; R] {
-        product::<S, { 2 * LANES }, NP, R>(s, w, act, first, |b| s.load_f16(&super::quantized::halves(b)))
+    fn load<S: Simd>(s: S, from: &[u8; 2 * LANES]) -> S::V {
+        s.load_f16(&halves(from))
     }
 }
 
-impl Format for Bf16 {
+impl Lanes<{ 2 * LANES }> for Bf16 {
     #[inline(always)]
-    fn product<S: Simd, const NP: usize, const R: usize>(
-        self,
-        s: S,
-        w: [&[u8]; NP],
-        act: &Activation,
-        first: usize,
-    ) -> [[S::V; NP]; R] {
-        product::<S, { 2 * LANES }, NP, R>(s, w, act, first, |b| s.load_bf16(&super::quantized::halves(b)))
+    fn load<S: Simd>(s: S, from: &[u8; 2 * LANES]) -> S::V {
+        s.load_bf16(&halves(from))
     }
+}
+
+macro_rules! format {
+    ($($name:ident: $bytes:literal;)+) => { $(
+        impl Format for $name {
+            const PAIRS: bool = true;
+            #[inline(always)]
+            fn product<S: Simd, const NP: usize, const R: usize>(
+                self,
+                s: S,
+                w: [&[u8]; NP],
+                act: &Activation,
+                first: usize,
+            ) -> [[S::V; NP]; R] {
+                product::<S, $name, { $bytes * LANES }, NP, R>(s, w, act, first)
+            }
+        }
+    )+ };
+}
+format! {
+    F32: 4;
+    F16: 2;
+    Bf16: 2;
 }
 
 #[inline(always)]
-fn numbers(bytes: &[u8; 4 * LANES]) -> [f32; LANES] {
-    // SAFETY: 64 bytes, any pattern of which is 16 numbers; an array of bytes may be read as one of any alignment.
-    unsafe { bytes.as_ptr().cast::<[f32; LANES]>().read_unaligned() }
-}
-
-#[inline(always)]
-fn product<S: Simd, const BYTES: usize, const NP: usize, const R: usize>(
+fn product<S: Simd, L: Lanes<BYTES>, const BYTES: usize, const NP: usize, const R: usize>(
     s: S,
     w: [&[u8]; NP],
     act: &Activation,
     first: usize,
-    load: impl Fn(&[u8; BYTES]) -> S::V,
 ) -> [[S::V; NP]; R] {
     let mut acc = [[s.splat(0.0); NP]; R];
     let mut panels: [&[[u8; BYTES]]; NP] = [&[]; NP];
@@ -75,7 +80,7 @@ fn product<S: Simd, const BYTES: usize, const NP: usize, const R: usize>(
     for k in 0..act.k() {
         let mut lanes = [s.splat(0.0); NP];
         for p in 0..NP {
-            lanes[p] = load(&panels[p][k]);
+            lanes[p] = L::load(s, &panels[p][k]);
         }
         for r in 0..R {
             let x = s.splat(x[r][k]);

@@ -27,6 +27,47 @@ macro_rules! pairwise {
     )+ };
 }
 
+// One half of a step each; the features make them inline where the intrinsics do.
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn half_bf16(h: __m128i) -> __m256 {
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(h)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn half_exp2(n: __m256) -> __m256 {
+    let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn half_join<const QUAD: usize>(low: __m256i, tops: __m256i) -> __m256i {
+    let moved = match QUAD {
+        0 => _mm256_slli_epi16::<4>(tops),
+        1 => _mm256_slli_epi16::<2>(tops),
+        2 => tops,
+        _ => _mm256_srli_epi16::<2>(tops),
+    };
+    _mm256_or_si256(low, _mm256_and_si256(moved, _mm256_set1_epi8(0x30)))
+}
+
+/// `acc` plus the sums of neighbouring i16.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn half_sum(acc: __m256i, pairs: __m256i) -> __m256i {
+    _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+}
+
+/// Products of signed w and x, neighbours added: |w|·(x with w's sign), as `maddubs` wants its left side unsigned.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn half_signed(w: __m256i, x: __m256i) -> __m256i {
+    _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
+}
+
 impl Simd for Avx2 {
     type V = Pair;
     #[inline(always)]
@@ -57,10 +98,7 @@ impl Simd for Avx2 {
     fn load_bf16(self, from: &[u16; LANES]) -> Pair {
         let p = from.as_ptr().cast::<__m128i>();
         // SAFETY: `self` proves AVX2; two 16-byte halves of a 32-byte array.
-        unsafe {
-            let widen = |h| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(h)));
-            (widen(_mm_loadu_si128(p)), widen(_mm_loadu_si128(p.add(1))))
-        }
+        unsafe { (half_bf16(_mm_loadu_si128(p)), half_bf16(_mm_loadu_si128(p.add(1)))) }
     }
     pairwise! {
         add(a, b) = _mm256_add_ps;
@@ -80,11 +118,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn exp2_int(self, n: Pair) -> Pair {
         // SAFETY: `self` proves AVX2.
-        unsafe {
-            let bits =
-                |n| _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)));
-            (_mm256_castsi256_ps(bits(n.0)), _mm256_castsi256_ps(bits(n.1)))
-        }
+        unsafe { (half_exp2(n.0), half_exp2(n.1)) }
     }
 
     type Bytes = (__m256i, __m256i);
@@ -114,18 +148,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn with_top<const QUAD: usize>(self, low: Self::Bytes, tops: Self::Bytes) -> Self::Bytes {
         // SAFETY: `self` proves AVX2.
-        unsafe {
-            let join = |low, tops| {
-                let moved = match QUAD {
-                    0 => _mm256_slli_epi16::<4>(tops),
-                    1 => _mm256_slli_epi16::<2>(tops),
-                    2 => tops,
-                    _ => _mm256_srli_epi16::<2>(tops),
-                };
-                _mm256_or_si256(low, _mm256_and_si256(moved, _mm256_set1_epi8(0x30)))
-            };
-            (join(low.0, tops.0), join(low.1, tops.1))
-        }
+        unsafe { (half_join::<QUAD>(low.0, tops.0), half_join::<QUAD>(low.1, tops.1)) }
     }
     #[inline(always)]
     fn nibbles_start(self, _offset: i32) -> Self::Nibbles {
@@ -137,17 +160,16 @@ impl Simd for Avx2 {
         // SAFETY: `self` proves AVX2.
         unsafe {
             let x = _mm256_set1_epi32(x);
-            let step = |acc, w| _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x));
-            (step(acc.0, w.0), step(acc.1, w.1))
+            let pairs = (_mm256_maddubs_epi16(w.0, x), _mm256_maddubs_epi16(w.1, x));
+            (_mm256_add_epi16(acc.0, pairs.0), _mm256_add_epi16(acc.1, pairs.1))
         }
     }
     #[inline(always)]
     fn nibbles_end(self, acc: Self::Nibbles, offset: i32) -> Pair {
         // SAFETY: `self` proves AVX2.
         unsafe {
-            let (ones, offset) = (_mm256_set1_epi16(1), _mm256_set1_epi32(offset));
-            let end = |acc| _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_madd_epi16(acc, ones), offset));
-            (end(acc.0), end(acc.1))
+            let offset = _mm256_set1_epi32(offset);
+            (_mm256_cvtepi32_ps(half_sum(offset, acc.0)), _mm256_cvtepi32_ps(half_sum(offset, acc.1)))
         }
     }
     #[inline(always)]
@@ -159,12 +181,9 @@ impl Simd for Avx2 {
     fn sums_dot6(self, acc: Self::Sums, w: [Self::Bytes; 2], x: [i32; 2]) -> Self::Sums {
         // SAFETY: `self` proves AVX2. Two steps of two products below 64·127 fit 16 bits: 32,004.
         unsafe {
-            let x = [_mm256_set1_epi32(x[0]), _mm256_set1_epi32(x[1])];
-            let step = |acc, a, b| {
-                let pairs = _mm256_add_epi16(_mm256_maddubs_epi16(a, x[0]), _mm256_maddubs_epi16(b, x[1]));
-                _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-            };
-            (step(acc.0, w[0].0, w[1].0), step(acc.1, w[0].1, w[1].1))
+            let first = self.nibbles_dot(self.nibbles_start(0), w[0], x[0]);
+            let pairs = self.nibbles_dot(first, w[1], x[1]);
+            (half_sum(acc.0, pairs.0), half_sum(acc.1, pairs.1))
         }
     }
     #[inline(always)]
@@ -176,11 +195,8 @@ impl Simd for Avx2 {
         // SAFETY: `self` proves AVX2. |w| <= 128 and |x| <= 127: two products fit 16 bits (32,512).
         unsafe {
             let x = _mm256_set1_epi32(x);
-            let step = |acc, w| {
-                let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-                _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-            };
-            (step(acc.0, w.0), step(acc.1, w.1))
+            let pairs = (half_signed(w.0, x), half_signed(w.1, x));
+            (half_sum(acc.0, pairs.0), half_sum(acc.1, pairs.1))
         }
     }
     #[inline(always)]
@@ -193,8 +209,8 @@ impl Simd for Avx2 {
         // SAFETY: `self` proves AVX2; the array is 16 bytes.
         unsafe {
             let b = _mm_loadu_si128(from.as_ptr().cast());
-            let widen = |b| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b));
-            (widen(b), widen(_mm_srli_si128::<8>(b)))
+            let high = _mm_srli_si128::<8>(b);
+            (_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high)))
         }
     }
     #[inline(always)]
