@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from chimera_train import parallel
 from chimera_train.config import ModelConfig, build, flops_per_token, model_from_dict, parameter_counts, to_dict
-from chimera_train.data.packing import Batch, Learn, Mixture, MixtureState, held_out, part_from_dict
+from chimera_train.data.packing import Batch, Learn, Mixture, MixtureState, held_out, part_from_dict, to_batch
 from chimera_train.data.shards import data_hash, wait_for
 from chimera_train.model import Chimera, init_weights
 from chimera_train.optim import OptimConfig, Optimizer
@@ -66,15 +67,18 @@ class Trainer:
         torch.manual_seed(self.c.seed)
         torch.set_float32_matmul_precision("high")
         self.resumed = load_latest(Path(self.c.run))
-        self._build_model(raw)
-        self._open_data(raw)
-        self.optimizer = Optimizer(self.model, build(OptimConfig, raw.get("optim")))
         self.step, self.seen, self.progress, self.qat, self.averaged = 0, 0, 0.0, False, 0
         self.average: dict[str, Tensor] | None = None
+        self._build_model(raw)
+        self.gradients = parallel.flatten_gradients(self.model)
+        if self.resumed:
+            self.progress = self.resumed["progress"]
+        self._warm_up()  # before the data: its shards may still be on their way
+        self._open_data(raw)
+        self.optimizer = Optimizer(self.model, build(OptimConfig, raw.get("optim")))
         if self.resumed:
             self._resume(self.resumed)
         self.start_progress = self.progress
-        self.gradients = parallel.flatten_gradients(self.model)
         self._describe(raw)
 
     # ---- setting up -------------------------------------------------------------------------------------------
@@ -88,7 +92,8 @@ class Trainer:
         self.model = Chimera(self.model_config)
         self.model.loss_rows = self.c.loss_rows
         if source:
-            self.model.load_state_dict(source.get("average") if not self.resumed and source.get("average") else source["model"])
+            mean = None if self.resumed else source.get("average")
+            self.model.load_state_dict(mean or source["model"])
         else:
             init_weights(self.model, self.c.seed, self.c.zero_outputs)
         self.model.to(self.ranks.device)
@@ -103,12 +108,16 @@ class Trainer:
         state = MixtureState(**self.resumed["mixture"]) if self.resumed else None
         self.mixture = Mixture(folder, parts, self.c.length if state is None else state.length, self.c.seed, state, self.learn)
         self.total_tokens = self.c.tokens or self.mixture.planned_tokens()
+        if not np.isfinite(self.total_tokens) and not self.c.minutes:
+            raise ValueError("how long? give train.tokens, train.minutes, or epochs for every source")
         self.held_out_names = [p.name for p in parts if (folder / f"{p.name}.val.json").exists()]
 
     def _resume(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seen, self.progress = state["step"], state["seen"], state["progress"]
-        self.average, self.averaged = state["average"], state["averaged"]
+        self.averaged = state["averaged"]
+        if state["average"]:
+            self.average = {n: t.to(self.ranks.device) for n, t in state["average"].items()}
 
     def _describe(self, raw: dict[str, Any]) -> None:
         resolved = {"model": to_dict(self.model_config), "optim": to_dict(self.optimizer.c), "train": to_dict(self.c),
@@ -117,7 +126,7 @@ class Trainer:
         self.run.describe(resolved, {"hash": data_hash(list(shards.values())),
                                      "shards": {n: s.meta | {"tokens": s.n_tokens} for n, s in shards.items()}})
         self.run.log(event="start", step=self.step, parameters=parameter_counts(self.model_config),
-                     planned_tokens=int(self.total_tokens), world=self.ranks.world, device=str(self.ranks.device))
+                     planned_tokens=float(self.total_tokens), world=self.ranks.world, device=str(self.ranks.device))
 
     # ---- one step ---------------------------------------------------------------------------------------------
 
@@ -139,20 +148,20 @@ class Trainer:
         return [self.mixture.batch(progress, rows, self.ranks.rank, self.ranks.world)
                 for _ in range(self.passes_at(progress))]
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def _loss(self, batch: Batch, z_weight: float) -> Tensor:
         device = self.ranks.device
         ids, target, seq = (_to(a, device) for a in (batch.ids_bt, batch.target_bt, batch.seq_bt))
         autocast = torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
         with autocast:
             return self.model.loss_sum(ids, target, None if self.c.documents == "none" else seq,
-                                       z_weight=self.c.z_loss, attention_docs=self.c.documents == "full")
+                                       z_weight=z_weight, attention_docs=self.c.documents == "full")
 
     def _accumulate(self, batches: list[Batch]) -> Tensor:
         """Gradients of the mean over all targets of the global batch; returns that mean (this rank's part of it)."""
         targets = max(1.0, self.ranks.total(float(sum(b.n_targets for b in batches))))
         mean = torch.zeros((), device=self.ranks.device)
         for batch in batches:
-            loss = self._loss(batch) / targets
+            loss = self._loss(batch, self.c.z_loss) / targets
             loss.backward()
             mean += loss.detach()
         self.ranks.sum_(self.gradients)
@@ -162,21 +171,15 @@ class Trainer:
         """Compiles every shape that the run will need, before the clock of the schedule starts."""
         if not self.c.compile or self.ranks.device.type != "cuda":
             return
-        last_qat = self.c.qat_from < 1.0
-        shapes = {(self.shape_at(self.progress), self.progress >= self.c.qat_from),
-                  (self.shape_at(1.0) if self.c.long_from < 1 else self.shape_at(0.0), last_qat)}
-        if last_qat and self.c.qat_from > self.c.long_from or self.c.long_from < 1 and not last_qat:
-            shapes.add((self.shape_at(1.0), False))
-        for (rows, length), qat in sorted(shapes):
-            began = time.monotonic()
-            self._set_qat(qat)
-            rows_bct = torch.ones(rows, 3, length + 1, dtype=torch.long).numpy()
-            from chimera_train.data.packing import to_batch
-
-            for _ in range(2):
-                self._loss(to_batch(rows_bct)).backward()
+        corners = [self.progress, *(p for p in (self.c.long_from, self.c.qat_from) if self.progress < p < 1)]
+        for progress in sorted(corners):
+            began, (rows, length) = time.monotonic(), self.shape_at(progress)
+            self._set_qat(progress >= self.c.qat_from)
+            dummy = to_batch(np.ones((rows, 3, length + 1), dtype=np.int64))
+            self._loss(dummy, self.c.z_loss).backward()
+            self._loss(dummy, 0.0)
             torch.cuda.synchronize()
-            self.run.log(event="compiled", rows=rows, length=length, qat=qat, took=time.monotonic() - began)
+            self.run.log(event="compiled", rows=rows, length=length, qat=self.qat, took=time.monotonic() - began)
         self.gradients.zero_()
         self._set_qat(self.progress >= self.c.qat_from)
 
@@ -198,7 +201,6 @@ class Trainer:
         return self.ranks.agree(min(1.0, max(by_tokens, by_clock)))
 
     def fit(self) -> dict[str, float]:
-        self._warm_up()
         self.clock = self.saved = time.monotonic()
         window, since, tokens_then = [], time.monotonic(), self.seen
         state = copy.deepcopy(self.mixture.state)
@@ -244,8 +246,7 @@ class Trainer:
             self.average = {n: p.detach().clone() for n, p in self.model.state_dict().items()}
         self.averaged += 1
         for name, p in self.model.state_dict().items():
-            self.average[name].to(p.device)
-            self.average[name] = torch.lerp(self.average[name].to(p.device), p, 1 / self.averaged)
+            self.average[name].lerp_(p, 1 / self.averaged)
 
     def evaluate(self) -> dict[str, float]:
         """Nats a token on the held-out rows of every source, in the training shape (so nothing recompiles:
@@ -255,7 +256,7 @@ class Trainer:
         for name in self.held_out_names:
             batch = held_out(Path(self.c.data), name, length, rows, self.learn)
             if batch.n_targets:
-                result[name] = float(self._loss(batch)) / batch.n_targets
+                result[name] = float(self._loss(batch, 0.0).detach()) / batch.n_targets
         self.run.log(event="held_out", step=self.step, loss=result)
         return result
 

@@ -9,6 +9,7 @@ The mixture is a fair scheduler: the source that is furthest behind its share gi
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -150,6 +151,7 @@ class Mixture:
                  state: MixtureState | None = None, learn: Learn | None = None) -> None:
         self.seed = seed
         self.shards = {p.name: open_shard(folder, p.name) for p in sorted(parts, key=lambda p: p.name)}
+        self._planned = sum(math.inf if p.epochs is None else p.epochs * self.shards[p.name].n_tokens for p in parts)
         self.parts = [p.resolve(self.shards[p.name].n_tokens) for p in sorted(parts, key=lambda p: p.name)]
         self.learn = {n: learn(s.tokens) for n, s in self.shards.items()} if learn else {}
         names = [p.name for p in self.parts]
@@ -188,10 +190,9 @@ class Mixture:
         mine = drawn[rank * rows : (rank + 1) * rows]
         return to_batch(np.stack([self.sources[name].row(row) for name, row in mine]))
 
-    def planned_tokens(self) -> int:
-        """What one run over the parts' epochs takes (parts given by weight count as tokens asked for)."""
-        grid = np.linspace(0, 1, 201)
-        return int(sum(np.trapezoid([p.at(x) for x in grid], grid) for p in self.parts))
+    def planned_tokens(self) -> float:
+        """What the epochs asked for add up to; infinite when a source has only a weight."""
+        return self._planned
 
     def epochs(self) -> dict[str, float]:
         return {n: self.state.tokens[n] / max(1, s.n_tokens) for n, s in self.shards.items()}
