@@ -46,14 +46,17 @@ impl History {
 
     /// Adds an empty streaming version beside the answer `of` and shows it.
     /// The returned conversation ends with the new version.
-    pub async fn begin_version(&self, of: Uuid, assistant: Uuid) -> Result<Conversation, HistoryError> {
+    pub async fn begin_version(
+        &self,
+        conversation: Uuid,
+        of: Uuid,
+        assistant: Uuid,
+    ) -> Result<Conversation, HistoryError> {
         let (db, now) = (&self.layout.db, (self.clock)());
         let mut tx = self.begin().await?;
-        let conversation =
-            conversation_of(&mut tx, of).await.at(db)?.ok_or(HistoryError::NotFound { id: of })?;
-        let node = tree_in(&mut tx, conversation).await.at(db)?.get(of).copied();
-        let (Some(Role::Assistant), Some(question)) = (node.map(|n| n.role), node.and_then(|n| n.parent))
-        else {
+        let tree = tree_in(&mut tx, conversation).await.at(db)?;
+        let node = tree.get(of).ok_or(HistoryError::NotFound { id: of })?;
+        let (Role::Assistant, Some(question)) = (node.role, node.parent) else {
             return Err(HistoryError::NotAnAnswer { id: of });
         };
         end_leftovers(&mut tx, conversation).await.at(db)?;

@@ -132,7 +132,8 @@ impl Machine {
             return;
         }
         let of = self.model.messages[&answers[pick % answers.len()]].clone();
-        let shown = self.history.begin_version(answers[pick % answers.len()], self.world.id()).await.unwrap();
+        let picked = answers[pick % answers.len()];
+        let shown = self.history.begin_version(of.conversation, picked, self.world.id()).await.unwrap();
         self.model.interrupt(Some(of.conversation));
         self.model.add(last(&shown), of.conversation, of.parent, Role::Assistant, "");
         self.model.shown.insert(of.conversation, last(&shown));

@@ -57,7 +57,7 @@ async fn regenerating_makes_a_sibling_and_shows_it() {
     let id = world.id();
     let first = world.turn(&history, id, "q", "first").await;
     let second = world.id();
-    let shown = history.begin_version(first, second).await.unwrap();
+    let shown = history.begin_version(id, first, second).await.unwrap();
     assert_eq!(shown.messages[1].versions, [first, second]);
     let (message, _) = history.finish(second, &complete("second")).await.unwrap();
     assert_eq!(message.versions, [first, second]);
@@ -72,7 +72,7 @@ async fn showing_a_version_brings_back_what_followed_it() {
     let first = world.turn(&history, id, "q", "first").await;
     world.turn(&history, id, "follow-up", "more").await;
     let second = world.id();
-    history.begin_version(first, second).await.unwrap();
+    history.begin_version(id, first, second).await.unwrap();
     history.finish(second, &complete("second")).await.unwrap();
 
     let shown = history.show_version(first).await.unwrap();
@@ -87,13 +87,16 @@ async fn showing_a_version_brings_back_what_followed_it() {
 async fn only_an_answer_can_be_regenerated() {
     let world = World::new();
     let history = world.open().await;
-    let asked = world.ask(&history, world.id(), "q").await.unwrap();
+    let id = world.id();
+    let asked = world.ask(&history, id, "q").await.unwrap();
     let question = asked.messages[0].id;
     assert_eq!(asked.messages[0].role, Role::User);
-    let refused = history.begin_version(question, world.id()).await;
+    let refused = history.begin_version(id, question, world.id()).await;
     assert!(matches!(refused, Err(HistoryError::NotAnAnswer { id }) if id == question));
-    let unknown = history.begin_version(world.id(), world.id()).await;
+    let unknown = history.begin_version(id, world.id(), world.id()).await;
     assert!(matches!(unknown, Err(HistoryError::NotFound { .. })));
+    let elsewhere = history.begin_version(world.id(), last(&asked), world.id()).await;
+    assert!(matches!(elsewhere, Err(HistoryError::NotFound { .. })), "an answer of another conversation");
 }
 
 #[tokio::test]
