@@ -97,12 +97,14 @@ def write_model(out: Path, c: ModelConfig, state: dict[str, Tensor], tokenizer: 
     out.mkdir(parents=True, exist_ok=True)
     tensors = {n: t.detach().to("cpu", dtype).contiguous() for n, t in state.items()}
     save_file(tensors, str(out / "model.safetensors.tmp"), metadata={"format": "pt"})
+    (out / "model.safetensors.tmp").chmod(0o644)  # safetensors writes 0600
     (out / "model.safetensors.tmp").replace(out / "model.safetensors")
     _json(out / "config.json", hf_config(c, str(dtype).removeprefix("torch.")))
     _json(out / "tokenizer_config.json", tokenizer_config(c))
     _json(out / "generation_config.json", GENERATION)
     shutil.copyfile(CONTRACT / "chat_template.jinja", out / "chat_template.jinja")
-    shutil.copyfile(tokenizer, out / "tokenizer.json")
+    if tokenizer.resolve() != (out / "tokenizer.json").resolve():
+        shutil.copyfile(tokenizer, out / "tokenizer.json")
 
 
 def export(raw: dict[str, Any]) -> Path:
