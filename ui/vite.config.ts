@@ -22,6 +22,7 @@ export default defineConfig(({ mode }) => ({
     modulePreload: { polyfill: false },
     sourcemap: false,
   },
+  server: { port: 5173, strictPort: true },
   preview: {
     headers: {
       // The same wall as in src-tauri/tauri.conf.json, so that a browser run meets it too.
@@ -34,5 +35,11 @@ export default defineConfig(({ mode }) => ({
     include: ["src/**/*.test.ts"],
     setupFiles: ["src/test-setup.ts"],
     restoreMocks: true,
+    // A busy machine is slow, not wrong: limits only catch what hangs.
+    testTimeout: 60_000,
+    // One browser environment for all files; the setup cleans up after every test.
+    isolate: false,
+    pool: "threads",
+    maxWorkers: 2,
   },
 }));

@@ -73,7 +73,7 @@ export const hi: Dictionary = {
   deleteBody: (title) => `“${title}” इस कंप्यूटर से मिटा दी जाएगी। इसे वापस नहीं लाया जा सकता।`,
   cancel: "रहने दें",
   close: "बंद करें",
-  dismiss: "हटाएँ",
+  dismiss: "बंद करें",
   messages: "संदेश",
   you: "आप",
   assistant: "Chimera",

@@ -4,7 +4,7 @@ import Markdown from "./Markdown.svelte";
 
 /** Everything an answer may become. A tag or attribute outside these lists fails the corpus. */
 const TAGS = new Set(
-  "div p span strong em del code pre br ul ol li h3 h4 h5 h6 blockquote hr table thead tbody tr th td figure figcaption button svg path rect input".split(" "),
+  "div p span strong em del code pre br ul ol li h2 h3 h4 h5 h6 blockquote hr table thead tbody tr th td figure figcaption button svg path rect input".split(" "),
 );
 const ATTRIBUTES = new Set(
   "class lang title role tabindex start scope type checked disabled aria-label aria-hidden data-testid xmlns width height viewbox fill stroke stroke-width stroke-linecap stroke-linejoin d x y rx ry".split(" "),

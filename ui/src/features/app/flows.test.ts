@@ -254,6 +254,23 @@ describe("stored conversations", () => {
   });
 });
 
+test("a long conversation opens with its end and shows more on request", async () => {
+  const long = stored("c1", "long");
+  long.messages = Array.from({ length: 50 }, (_, turn) => [
+    message(`q${turn}`, "user", `question ${turn}.`),
+    message(`a${turn}`, "assistant", `answer ${turn}.`),
+  ]).flat();
+  await open({ conversations: [long] });
+  await fireEvent.click(screen.getByText("long", { selector: "[data-row]" }));
+  await waitFor(() => expect(lastAnswer()?.textContent).toContain("answer 49."));
+  expect(all("message-user").length).toBe(20);
+  await fireEvent.click(screen.getByRole("button", { name: "Show earlier messages" }));
+  expect(all("message-user").length).toBe(40);
+  await send("one more");
+  await finished();
+  expect(all("message-user").length).toBe(41);
+});
+
 describe("language and appearance", () => {
   beforeEach(() => open());
 

@@ -13,6 +13,8 @@ const ORPHAN_POLL_MS = 1000;
 export class Chat {
   current: Session = $state.raw(new Session());
   readonly #sessions = new Map<string, Session>();
+  /** Why the last message was not sent; it goes when one is. */
+  #refusal: number | null = null;
 
   constructor(
     private readonly platform: Platform,
@@ -28,6 +30,7 @@ export class Chat {
 
   async open(id: string): Promise<void> {
     const session = this.#session(id);
+    session.summary ??= this.conversations.list.find((item) => item.id === id) ?? null;
     this.current = session;
     if (session.loaded) return;
     await this.#load(session);
@@ -44,9 +47,10 @@ export class Chat {
     } catch (thrown) {
       session.refuse();
       session.restoreDraft(text);
-      this.notices.show(toWireError(thrown));
+      this.#refusal = this.notices.show(toWireError(thrown));
       return;
     }
+    if (this.#refusal !== null) this.notices.dismiss(this.#refusal);
     this.#acknowledge(session, turn);
   }
 

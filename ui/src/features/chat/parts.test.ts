@@ -80,7 +80,9 @@ describe("follow", () => {
       box.scrollTop = layout.scrollTop;
       grown();
     };
-    return { follow, layout, scroll, grow };
+    const wheel = (deltaY: number): void => void box.dispatchEvent(new WheelEvent("wheel", { deltaY }));
+    const key = (name: string): void => void box.dispatchEvent(new KeyboardEvent("keydown", { key: name }));
+    return { follow, layout, scroll, grow, wheel, key };
   }
 
   test("opens at the end and stays there while the text grows", () => {
@@ -89,26 +91,42 @@ describe("follow", () => {
     grow(1300);
     expect(layout.scrollTop).toBe(900);
   });
-  test("stops as soon as the reader scrolls up, even a little", () => {
-    const { follow, layout, scroll, grow } = setup();
-    scroll(590);
+  test("lets go as soon as the wheel turns up, even a little", () => {
+    const { follow, layout, scroll, grow, wheel } = setup();
+    wheel(-4);
     expect(follow.following).toBe(false);
+    scroll(590);
     grow(1300);
     expect(layout.scrollTop).toBe(590);
   });
+  test("lets go when the reader moves up by key or by dragging the bar", () => {
+    const byKey = setup();
+    byKey.key("PageUp");
+    byKey.scroll(500);
+    expect(byKey.follow.following).toBe(false);
+    const farAway = setup();
+    farAway.scroll(100);
+    expect(farAway.follow.following).toBe(false);
+  });
   test("goes on when the reader comes back to the end", () => {
-    const { follow, layout, scroll, grow } = setup();
+    const { follow, layout, scroll, grow, wheel } = setup();
+    wheel(-100);
     scroll(100);
+    wheel(100);
     scroll(595);
     expect(follow.following).toBe(true);
     grow(1300);
     expect(layout.scrollTop).toBe(900);
   });
-  test("a text that gets shorter is not a reader scrolling up", () => {
+  test("content that shrinks and grows within a frame is not a reader scrolling up", () => {
     const { follow, layout, grow, scroll } = setup();
-    grow(700);
-    scroll(layout.scrollTop);
+    layout.scrollHeight = 960;
+    scroll(560);
+    layout.scrollHeight = 1200;
+    scroll(560 - 2);
     expect(follow.following).toBe(true);
+    grow(1300);
+    expect(layout.scrollTop).toBe(900);
   });
   test("jump to latest goes to the end and follows again", () => {
     const { follow, layout, scroll } = setup();

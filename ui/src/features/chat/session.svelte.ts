@@ -40,6 +40,8 @@ export class Session {
   live: Live | null = $state.raw(null);
   draft: string = $state("");
   loaded: boolean = $state(false);
+  /** How many messages were there when it was opened: the view begins with the last of these. */
+  storedCount: number = $state(0);
   droppedTurns: number = $state(0);
   /** Why an answer failed, by message. */
   failures: ReadonlyMap<string, WireError> = $state.raw(new Map());
@@ -62,6 +64,7 @@ export class Session {
   show(conversation: Conversation): void {
     this.summary = conversation.summary;
     this.messages = conversation.messages;
+    if (!this.loaded) this.storedCount = conversation.messages.length;
     this.loaded = true;
   }
 
