@@ -1,58 +1,78 @@
 //! The chat service, opened behind the window: what the commands reach through Tauri's state.
-use crate::pending::ChatService;
-use chimera_chat::wire::{AppStatus, ModelStatus, WireError};
+use chimera_chat::locate::Places;
+use chimera_chat::wire::{AppStatus, ModelStatus};
+use chimera_chat::{ChatConfig, ChatService, LocalEngine};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-type Opened = Result<Arc<ChatService>, WireError>;
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Empty until the history is open; then the service, or why there is none.
+/// Empty until the history is open.
 pub struct Desk {
-    opened: watch::Sender<Option<Opened>>,
+    opened: watch::Sender<Option<Arc<ChatService>>>,
 }
 
 impl Desk {
-    /// Starts opening and returns at once, so that the window need not wait for a disk.
+    /// Starts opening and returns at once: the window waits neither for a disk nor for a model.
     pub fn open_behind(data_dir: PathBuf, resources: Option<PathBuf>) -> Self {
         let (opened, _) = watch::channel(None);
-        let desk = Self { opened };
-        let opening = desk.opened.clone();
+        let opening = opened.clone();
         tauri::async_runtime::spawn(async move {
-            let result = ChatService::open(data_dir, resources).await.map(Arc::new);
-            if let Err(error) = &result {
-                tracing::error!(?error, "the history could not be opened");
-            }
-            opening.send_replace(Some(result));
+            let chat = Arc::new(ChatService::start(configuration(data_dir, resources)).await);
+            opening.send_replace(Some(Arc::clone(&chat)));
+            note(&chat).await;
         });
-        desk
+        Self { opened }
     }
 
-    /// Waits for the history: a command that comes early is late by that much, not lost.
-    pub async fn chat(&self) -> Opened {
-        let mut watched = self.opened.subscribe();
+    /// A command that comes before the history is open waits for it.
+    pub async fn chat(&self) -> Arc<ChatService> {
+        let mut opened = self.opened.subscribe();
         loop {
-            if let Some(opened) = watched.borrow_and_update().clone() {
-                return opened;
+            if let Some(chat) = opened.borrow_and_update().clone() {
+                return chat;
             }
-            // The sender lives in this same struct, so the change can only be the opening's end.
-            if watched.changed().await.is_err() {
-                tracing::error!("the opening task is gone");
+            // `self` holds a sender, so the channel cannot close while this waits.
+            if opened.changed().await.is_err() {
+                tracing::error!("the desk is gone while a command waits for it");
             }
         }
     }
 
     /// Never waits.
     pub fn status(&self) -> AppStatus {
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        match self.opened.borrow().clone() {
-            None => AppStatus { version, model: ModelStatus::Loading, notice: None },
-            Some(Ok(chat)) => chat.status(),
-            Some(Err(error)) => AppStatus {
-                version,
-                model: ModelStatus::Failed { error: error.clone() },
-                notice: Some(error),
-            },
+        match self.opened.borrow().as_deref() {
+            Some(chat) => chat.status(),
+            None => AppStatus { version: VERSION.to_owned(), model: ModelStatus::Loading, notice: None },
         }
+    }
+
+    /// Lets the answer that is being written end as stopped and closes the history.
+    pub async fn close(&self) {
+        let chat = self.opened.borrow().clone();
+        if let Some(chat) = chat {
+            chat.shutdown().await;
+        }
+    }
+}
+
+fn configuration(data_dir: PathBuf, resources: Option<PathBuf>) -> ChatConfig {
+    let resources = resources.into_iter().collect();
+    let places = Places::of_this_process(None, Some(data_dir.clone()), resources);
+    let engine = LocalEngine { places, options: Default::default() };
+    ChatConfig::new(VERSION, data_dir, Box::new(engine))
+}
+
+/// Writes down how the start went.
+async fn note(chat: &ChatService) {
+    if let Some(notice) = chat.status().notice {
+        tracing::warn!(?notice, "the history");
+    }
+    match chat.model_loaded().await {
+        ModelStatus::Ready { name, quantization, cpu_tier, threads, .. } => {
+            tracing::info!(name, quantization, cpu_tier, threads, "model ready");
+        }
+        other => tracing::error!(status = ?other, "no model"),
     }
 }

@@ -11,11 +11,10 @@ pub mod desk;
 pub mod links;
 mod logging;
 mod paths;
-mod pending;
 mod startup;
 mod window;
 
-use tauri::{Builder, Runtime};
+use tauri::{Builder, RunEvent, Runtime};
 
 macro_rules! handler {
     ($($area:ident :: $name:ident,)*) => { tauri::generate_handler![$(commands::$area::$name),*] };
@@ -35,11 +34,17 @@ pub fn with_commands<R: Runtime>(builder: Builder<R>) -> Builder<R> {
 
 /// Runs the application until its window is closed.
 pub fn run() -> Result<(), tauri::Error> {
-    with_commands(Builder::default())
+    let app = with_commands(Builder::default())
         .plugin(tauri_plugin_single_instance::init(|app, _arguments, _directory| window::bring_forward(app)))
         .plugin(window::remembered_place())
         .setup(|app| startup::start(app))
-        .run(context())
+        .build(context())?;
+    app.run(|app, event| {
+        if let RunEvent::Exit = event {
+            startup::end(app);
+        }
+    });
+    Ok(())
 }
 
 /// The configuration, the capabilities and, with `custom-protocol`, the interface, compiled in.

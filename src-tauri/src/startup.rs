@@ -2,7 +2,11 @@
 use crate::desk::Desk;
 use crate::{logging, paths, window};
 use std::path::PathBuf;
-use tauri::{App, Manager, Runtime};
+use std::time::Duration;
+use tauri::{App, AppHandle, Manager, Runtime};
+
+/// An end that takes longer is a crash to the history, which knows how to come back from one.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 pub fn start<R: Runtime>(app: &mut App<R>) -> Result<(), Box<dyn std::error::Error>> {
     let data_dir = paths::data_dir(app)?;
@@ -16,4 +20,14 @@ pub fn start<R: Runtime>(app: &mut App<R>) -> Result<(), Box<dyn std::error::Err
 /// The installed package's resource folder; a checkout has none and is found by `chimera_chat::locate`.
 fn resources<R: Runtime>(app: &App<R>) -> Option<PathBuf> {
     app.path().resource_dir().ok()
+}
+
+/// The window is closed: the answer that is being written is kept, then the history closes.
+pub fn end<R: Runtime>(app: &AppHandle<R>) {
+    let Some(desk) = app.try_state::<Desk>() else { return };
+    let closed = tauri::async_runtime::block_on(async { tokio::time::timeout(PATIENCE, desk.close()).await });
+    match closed {
+        Ok(()) => tracing::info!("end"),
+        Err(_) => tracing::warn!("ended with an answer still being written"),
+    }
 }

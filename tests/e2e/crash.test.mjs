@@ -39,8 +39,7 @@ test("a damaged history is set aside, said plainly, and the chat still works", a
   await app.send("Hello");
   await app.answered();
   await app.close();
-  const [database] = fs.readdirSync(machine.data).filter((name) => /\.(db|sqlite3?)$/.test(name));
-  const file = path.join(machine.data, database);
+  const file = path.join(machine.data, "history.db");
   fs.rmSync(`${file}-wal`, { force: true });
   fs.writeFileSync(file, Buffer.alloc(64 * 1024, 0x5a));
 

@@ -2,7 +2,6 @@
 // renderer are tried one by one as well, as if the renderer had failed.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import fs from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { Machine, byId, listener, until } from "./chimera.mjs";
@@ -41,15 +40,14 @@ after(async () => {
 
 /** Puts a text in the place of the stored answer while the program is closed, as a model could have written it. */
 function plant(text) {
-  const [name] = fs.readdirSync(machine.data).filter((entry) => /\.(db|sqlite3?)$/.test(entry));
   const script = `
 import sqlite3, sys
 database = sqlite3.connect(sys.argv[1])
-changed = database.execute("UPDATE message SET text = ? WHERE role = 'assistant'", (sys.argv[2],)).rowcount
+changed = database.execute("UPDATE messages SET text = ? WHERE role = 'assistant'", (sys.argv[2],)).rowcount
 database.commit()
 assert changed == 1, changed
 `;
-  execFileSync("python3", ["-c", script, path.join(machine.data, name), text]);
+  execFileSync("python3", ["-c", script, path.join(machine.data, "history.db"), text]);
 }
 
 test("a hostile reply is text: nothing is fetched, run or framed", async () => {
