@@ -56,13 +56,16 @@ def q6_k(w: Tensor) -> Tensor:
     return (q * grid).reshape(w.shape)
 
 
-GRIDS = {"q4_0": q4_0, "q8_0": q8_0, "q6_k": q6_k}
+GRIDS = {"q4_0": (q4_0, 32), "q8_0": (q8_0, 32), "q6_k": (q6_k, 256)}
 
 
 def fake_quant(w: Tensor, grid: str | None) -> Tensor:
     """w + (grid(w) - w) with the bracket cut from the graph: forward the grid, backward the identity."""
     if grid is None:
         return w
+    quantize, block = GRIDS[grid]
+    if w.shape[-1] % block:
+        raise ValueError(f"{grid} needs rows of a multiple of {block}, not {w.shape[-1]}")
     with torch.no_grad():
-        delta = GRIDS[grid](w) - w
+        delta = quantize(w) - w
     return w + delta

@@ -69,6 +69,7 @@ class Trainer:
         self.resumed = load_latest(Path(self.c.run))
         self.step, self.seen, self.progress, self.qat, self.averaged = 0, 0, 0.0, False, 0
         self.average: dict[str, Tensor] | None = None
+        self.last_step: torch.cuda.Event | None = None
         self._build_model(raw)
         self.gradients = parallel.flatten_gradients(self.model)
         if self.resumed:
@@ -203,7 +204,7 @@ class Trainer:
     def fit(self) -> dict[str, float]:
         self.clock = self.saved = time.monotonic()
         window, since, tokens_then = [], time.monotonic(), self.seen
-        state = copy.deepcopy(self.mixture.state)
+        self.next_state = copy.deepcopy(self.mixture.state)  # of the batches not yet learnt from: what a checkpoint keeps
         batches = self._batches(self.progress)
         while self.progress < 1.0:
             self._set_qat(self.progress >= self.c.qat_from)
@@ -212,9 +213,10 @@ class Trainer:
             self.step += 1
             self.seen += sum(b.ids_bt.size for b in batches) * self.ranks.world
             self._update_average()
+            self._keep_pace()
             learning_at, self.progress = self.progress, self._progress_now()
             if self.progress < 1.0:
-                state = copy.deepcopy(self.mixture.state)
+                self.next_state = copy.deepcopy(self.mixture.state)
                 batches = self._batches(self.progress)  # the CPU draws while the GPU still works
             if self.step % self.c.log_every == 0 or self.progress >= 1.0 or self.step <= 3:
                 loss = float(self.ranks.sum_(torch.stack(window).mean()))  # waits for the GPU
@@ -228,14 +230,22 @@ class Trainer:
                 self.evaluate()
                 since, tokens_then = time.monotonic(), self.seen
             if self.ranks.agree(float(time.monotonic() - self.saved > 60 * self.c.checkpoint_minutes)):
-                self.save(state)
+                self.save(self.next_state)
                 since, tokens_then = time.monotonic(), self.seen
         result = self.evaluate()
-        self.save(state)
+        self.save(self.next_state)
         self.run.log(event="done", step=self.step, tokens=self.seen, held_out=result, epochs=self.mixture.epochs(),
                      minutes=(time.monotonic() - self.began) / 60)
         parallel.stop(self.ranks)
         return result
+
+    def _keep_pace(self) -> None:
+        """The CPU stays at most one step ahead of the GPU, or the clock would be read long before the work is done."""
+        if self.ranks.device.type == "cuda":
+            if self.last_step is not None:
+                self.last_step.synchronize()
+            self.last_step = torch.cuda.Event()
+            self.last_step.record()
 
     @torch.no_grad()
     def _update_average(self) -> None:
