@@ -1,14 +1,37 @@
 //! Rates of the kernels on this machine: `cargo run --release --example kernel_bench -p chimera-engine [tier ...]`.
 //!
-//! m = 1 is measured on weights that rotate over at least 256 MB (decode is never cache-hot) and printed as GB/s of packed
-//! bytes, m > 1 as GFLOP/s. The best of several runs is taken: on a shared machine only ratios within one run mean anything.
+//! m = 1 is measured on weights that rotate over at least 256 MB (decode is never cache-hot; "hot" is one matrix again and
+//! again) and printed as GB/s of packed bytes, m > 1 as GFLOP/s. One thread is timed by the CPU time it got, where the
+//! system tells it, so that a loaded machine spoils little; more threads by the wall, which only a quiet machine makes true.
 use chimera_engine::kernels::*;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Seconds of one call: the 20th percentile of the calls that fit in `budget` (at least five). A neighbour's time slices fall
-/// out of it; a lucky cache does too.
-fn seconds(mut f: impl FnMut()) -> f64 {
+/// Seconds of CPU that this thread has had (Linux).
+fn cpu_seconds() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(text.split(' ').next()?.parse::<f64>().ok()? / 1e9)
+}
+
+/// Seconds of one call, over calls for 0.2 s of the caller's CPU time.
+fn seconds(threads: usize, mut f: impl FnMut()) -> f64 {
+    f();
+    if threads == 1
+        && let Some(begin) = cpu_seconds()
+    {
+        for calls in 1i32.. {
+            f();
+            let spent = cpu_seconds().unwrap_or(f64::NAN) - begin;
+            if calls % 4 == 0 && spent > 0.2 {
+                return spent / f64::from(calls);
+            }
+        }
+    }
+    wall_seconds(f)
+}
+
+/// The 20th percentile of the calls that fit in 0.3 s (at least five): a neighbour's time slices fall out of it.
+fn wall_seconds(mut f: impl FnMut()) -> f64 {
     let begin = Instant::now();
     let mut times = Vec::new();
     while times.len() < 5 || begin.elapsed() < Duration::from_millis(300) {
@@ -37,7 +60,7 @@ fn weights(dtype: WeightType, rows: usize, cols: usize) -> Vec<u8> {
 
 fn products(tier: CpuTier, dtype: WeightType, rows: usize, cols: usize) {
     let source = weights(dtype, rows, cols);
-    for threads in [1, 2] {
+    for threads in threads() {
         let pool = Pool::new(threads);
         let pack = || PackedMatrix::pack(dtype, rows, cols, &source, tier, &pool).expect("a legal shape");
         let one = pack();
@@ -49,18 +72,20 @@ fn products(tier: CpuTier, dtype: WeightType, rows: usize, cols: usize) {
         act.quantize(tier, &pool);
         let mut out = vec![0.0; rows];
         let mut turn = 0;
-        let each = seconds(|| {
+        let each = seconds(threads, || {
             turn += 1;
             matmul(&pool, &rotated[turn % copies], &act, black_box(&mut out)).expect("shapes that fit");
         });
         line += &format!("  m=1 {:7.1} µs {:5.1} GB/s", each * 1e6, one.bytes() as f64 / each / 1e9);
-        let hot = seconds(|| matmul(&pool, &one, &act, black_box(&mut out)).expect("shapes that fit"));
+        let hot =
+            seconds(threads, || matmul(&pool, &one, &act, black_box(&mut out)).expect("shapes that fit"));
         line += &format!(" (hot {:5.1})", one.bytes() as f64 / hot / 1e9);
         for m in [64, 512] {
             act.begin(m, cols).copy_from_slice(&noise(m * cols));
             act.quantize(tier, &pool);
             let mut out = vec![0.0; m * rows];
-            let t = seconds(|| matmul(&pool, &one, &act, black_box(&mut out)).expect("shapes that fit"));
+            let t =
+                seconds(threads, || matmul(&pool, &one, &act, black_box(&mut out)).expect("shapes that fit"));
             line += &format!("  m={m} {:6.1} GFLOP/s", 2.0 * (m * rows * cols) as f64 / t / 1e9);
         }
         println!("{line}");
@@ -75,7 +100,7 @@ fn mixers(tier: CpuTier) {
     let w = ConvWeights::new(&taps, &noise(conv)).expect("four taps");
     let a = vec![-1.0; 24];
     let ssm = SsmWeights { a: &a, d: &ones, dt_bias: &ones };
-    for threads in [1, 2] {
+    for threads in threads() {
         let pool = Pool::new(threads);
         for m in [1usize, 128] {
             let (x, dt) = (noise(m * conv), noise(m * 24));
@@ -84,27 +109,32 @@ fn mixers(tier: CpuTier) {
             let (mut conv_state, mut out) = (vec![0.0; 3 * conv], vec![0.0; m * conv]);
             report(
                 "conv",
-                seconds(|| conv_silu(tier, &pool, &w, Rows::new(&x, conv), &mut conv_state, &mut out)),
+                seconds(threads, || {
+                    conv_silu(tier, &pool, &w, Rows::new(&x, conv), &mut conv_state, &mut out)
+                }),
             );
             let (mut state, mut y) = (vec![0.0; shape.state_len()], vec![0.0; m * di]);
             let (xbc, dt) = (Rows::new(&out, conv), Rows::new(&dt, 24));
             let scan = || ssm_scan(tier, &pool, &shape, ssm, xbc, dt, &mut state, &mut y).expect("shapes");
-            report("scan", seconds(scan));
+            report("scan", seconds(threads, scan));
             let (z, weight) = (noise(m * di), vec![1.0; di]);
             let mut normed = vec![0.0; m * di];
             let z = Rows::new(&z, di);
             report(
                 "gated norm",
-                seconds(|| gated_rms_norm(tier, &pool, &y, z, &weight, 1, 1e-5, &mut normed)),
+                seconds(threads, || gated_rms_norm(tier, &pool, &y, z, &weight, 1, 1e-5, &mut normed)),
             );
             let x = noise(m * d);
             let mut normed = vec![0.0; m * d];
-            report("rms norm", seconds(|| rms_norm(tier, &pool, &x, &weight[..d], 1e-5, &mut normed)));
+            report(
+                "rms norm",
+                seconds(threads, || rms_norm(tier, &pool, &x, &weight[..d], 1e-5, &mut normed)),
+            );
             let (gate, mut mixed) = (noise(m * 1536), vec![0.0; m * 1536]);
-            report("silu·up", seconds(|| silu_mul(tier, &pool, &gate, &gate, &mut mixed)));
+            report("silu·up", seconds(threads, || silu_mul(tier, &pool, &gate, &gate, &mut mixed)));
             let mut act = Activation::new();
             act.begin(m, d).copy_from_slice(&x);
-            report("quantize 768", seconds(|| act.quantize(tier, &pool)));
+            report("quantize 768", seconds(threads, || act.quantize(tier, &pool)));
             for depth in [256usize, 4096] {
                 let mut cache = KvCache::new(KvType::F16, 4, 64).expect("a legal head size");
                 let kv = noise(depth * 256);
@@ -112,10 +142,18 @@ fn mixers(tier: CpuTier) {
                 let (q, mut out) = (noise(m * d), vec![0.0; m * d]);
                 let run =
                     || attention(tier, &pool, &q, 12, &cache, 0.125, &mut out).expect("shapes that fit");
-                report(&format!("attention@{depth}"), seconds(run));
+                report(&format!("attention@{depth}"), seconds(threads, run));
             }
             println!("{line}");
         }
+    }
+}
+
+/// One thread and two; `BENCH_THREADS=1` for one alone.
+fn threads() -> Vec<usize> {
+    match std::env::var("BENCH_THREADS") {
+        Ok(list) => list.split(',').filter_map(|n| n.parse().ok()).collect(),
+        Err(_) => vec![1, 2],
     }
 }
 

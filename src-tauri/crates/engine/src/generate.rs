@@ -2,7 +2,8 @@
 use crate::answer::{Answer, open_thinking};
 use crate::sampling::Sampler;
 use crate::{
-    CancelFlag, Completion, EngineError, FinishReason, GenerateEvent, GenerateOptions, Model, Session, TokenId,
+    CancelFlag, Completion, EngineError, FinishReason, GenerateEvent, GenerateOptions, Model, Session,
+    TokenId,
 };
 use std::sync::Arc;
 
@@ -46,7 +47,14 @@ impl Session {
         if completion_tokens > 0 {
             self.keep_here()?;
         }
-        Ok(Completion { text, thinking, finish, prompt_tokens: prompt.len(), reused_tokens, completion_tokens })
+        Ok(Completion {
+            text,
+            thinking,
+            finish,
+            prompt_tokens: prompt.len(),
+            reused_tokens,
+            completion_tokens,
+        })
     }
 
     /// Brings the state to the longest known prefix of `prompt`; returns its length.
@@ -88,7 +96,8 @@ impl Run<'_> {
             let at = self.session.tokens().len();
             if at < end {
                 let events = &mut *self.events;
-                let mut progress = |done, _| events(GenerateEvent::Prefill { done: at + done, total: prompt.len() });
+                let mut progress =
+                    |done, _| events(GenerateEvent::Prefill { done: at + done, total: prompt.len() });
                 self.session.read(&prompt[at..end], self.cancel, &mut progress)?;
             }
             if end < prompt.len() && end == self.session.tokens().len() {

@@ -10,6 +10,10 @@ mod sampling;
 mod session;
 mod state;
 pub mod template;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 mod weights;
 

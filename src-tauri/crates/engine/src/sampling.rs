@@ -66,7 +66,11 @@ fn check(options: &Sampling) -> Result<(), EngineError> {
         ("temperature", temperature, temperature.is_finite() && temperature >= 0.0),
         ("top_p", top_p, top_p > 0.0 && top_p <= 1.0),
         ("min_p", min_p, (0.0..=1.0).contains(&min_p)),
-        ("repetition_penalty", repetition_penalty, repetition_penalty.is_finite() && repetition_penalty > 0.0),
+        (
+            "repetition_penalty",
+            repetition_penalty,
+            repetition_penalty.is_finite() && repetition_penalty > 0.0,
+        ),
     ];
     match rules.into_iter().find(|(_, _, holds)| !holds) {
         Some((name, value, _)) => Err(EngineError::InvalidSampling { name, value }),

@@ -21,7 +21,13 @@ pub struct Session {
 
 impl Session {
     pub fn new(model: Arc<Model>) -> Self {
-        Self { model, sequence: None, tokens: Vec::new(), logits: Vec::new(), kept: Kept::new(SNAPSHOT_BUDGET) }
+        Self {
+            model,
+            sequence: None,
+            tokens: Vec::new(),
+            logits: Vec::new(),
+            kept: Kept::new(SNAPSHOT_BUDGET),
+        }
     }
 
     pub fn model(&self) -> &Arc<Model> {
@@ -140,7 +146,8 @@ impl Session {
     }
 
     fn compute_logits(&mut self, rows: Rows) -> Result<&[f32], EngineError> {
-        let sequence = self.sequence.as_mut().filter(|_| !self.tokens.is_empty()).ok_or(EngineError::EmptyPrompt)?;
+        let sequence =
+            self.sequence.as_mut().filter(|_| !self.tokens.is_empty()).ok_or(EngineError::EmptyPrompt)?;
         sequence.logits(rows, &mut self.logits)?;
         Ok(&self.logits)
     }

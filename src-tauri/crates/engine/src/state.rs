@@ -34,8 +34,18 @@ enum ModelKey {
 }
 
 impl Snapshot {
-    pub(crate) fn new(file: &Arc<WeightFile>, backend: Backend, tokens: &[TokenId], payload: Vec<u8>) -> Self {
-        Self { model: ModelKey::File(Arc::clone(file)), backend, tokens: tokens.into(), payload: payload.into() }
+    pub(crate) fn new(
+        file: &Arc<WeightFile>,
+        backend: Backend,
+        tokens: &[TokenId],
+        payload: Vec<u8>,
+    ) -> Self {
+        Self {
+            model: ModelKey::File(Arc::clone(file)),
+            backend,
+            tokens: tokens.into(),
+            payload: payload.into(),
+        }
     }
 
     pub fn token_count(&self) -> usize {
@@ -179,6 +189,11 @@ impl Kept {
 
     pub fn has(&self, tokens: &[TokenId]) -> bool {
         self.snapshots.iter().any(|s| *s.tokens == *tokens)
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.snapshots.len()
     }
 
     fn shrink(&mut self) {

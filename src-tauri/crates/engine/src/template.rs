@@ -11,7 +11,11 @@ pub(crate) const THINK_START: &str = "<think>";
 pub(crate) const THINK_END: &str = "</think>";
 
 /// The whole prompt of a conversation, ending with `<|im_start|>assistant\n` (and `<think>\n` for [`Think::On`]).
-pub fn render(tokenizer: &Tokenizer, messages: &[ChatMessage], think: Think) -> Result<Vec<TokenId>, EngineError> {
+pub fn render(
+    tokenizer: &Tokenizer,
+    messages: &[ChatMessage],
+    think: Think,
+) -> Result<Vec<TokenId>, EngineError> {
     let start = control(tokenizer, TURN_START)?;
     let end = control(tokenizer, TURN_END)?;
     let mut ids = Vec::new();

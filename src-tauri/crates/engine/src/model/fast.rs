@@ -4,7 +4,9 @@
 //! groups, di = H·P, e = width of `ssm_in`'s output (z|x|B|C|dt), a/c = width of all query / key heads. A name's suffix is its shape.
 use super::rope::RopeSpec;
 use super::sequence::{Rows, Saved, Sequence, save_f32s};
-use crate::kernels::{self, Activation, ConvWeights, CpuTier, KvCache, KvType, PackedMatrix, Pool, RopeTable};
+use crate::kernels::{
+    self, Activation, ConvWeights, CpuTier, KvCache, KvType, PackedMatrix, Pool, RopeTable,
+};
 use crate::kernels::{SsmShape, SsmWeights};
 use crate::{EngineError, TokenId};
 use std::sync::Arc;
@@ -134,7 +136,9 @@ impl Sequence for FastSequence {
         for (layer, state) in net.layers.iter().zip(&mut self.layers) {
             net.norm(&self.x_md, &layer.norm_d, &mut buffers.narrow);
             match (&layer.mixer, state) {
-                (Mixer::Mamba(w), LayerState::Mamba { conv, ssm_hnp }) => net.mamba(w, conv, ssm_hnp, buffers)?,
+                (Mixer::Mamba(w), LayerState::Mamba { conv, ssm_hnp }) => {
+                    net.mamba(w, conv, ssm_hnp, buffers)?
+                }
                 (Mixer::Attention(w), LayerState::Attention(cache)) => {
                     net.attention(w, cache, self.position, buffers)?;
                 }
@@ -227,7 +231,13 @@ impl FastNet {
     }
 
     /// Mamba-2: in_proj, conv, scan, gated norm, out_proj; `narrow` → `a`.
-    fn mamba(&self, w: &Mamba, conv: &mut [f32], ssm_hnp: &mut [f32], t: &mut Buffers) -> Result<(), EngineError> {
+    fn mamba(
+        &self,
+        w: &Mamba,
+        conv: &mut [f32],
+        ssm_hnp: &mut [f32],
+        t: &mut Buffers,
+    ) -> Result<(), EngineError> {
         let (tier, pool, shape) = (self.tier, &self.pool, &self.sizes.ssm);
         let (m, di, e, conv_dim) = (t.narrow.m(), shape.inner(), self.sizes.in_proj(), shape.conv_dim());
         self.product(&w.in_ed, &t.narrow, &mut t.a)?;
@@ -237,7 +247,16 @@ impl FastNet {
         kernels::conv_silu(tier, pool, &w.conv, raw_xbc, conv, &mut t.b);
         let heads = SsmWeights { a: &w.a_h, d: &w.d_h, dt_bias: &w.dt_bias_h };
         t.c.resize(m * di, 0.0);
-        kernels::ssm_scan(tier, pool, shape, heads, kernels::Rows::new(&t.b, conv_dim), dt, ssm_hnp, &mut t.c)?;
+        kernels::ssm_scan(
+            tier,
+            pool,
+            shape,
+            heads,
+            kernels::Rows::new(&t.b, conv_dim),
+            dt,
+            ssm_hnp,
+            &mut t.c,
+        )?;
         let y_m_di = t.wide.begin(m, di);
         kernels::gated_rms_norm(tier, pool, &t.c, z, &w.norm_di, shape.groups, self.sizes.eps, y_m_di);
         t.wide.quantize(tier, pool);
@@ -245,8 +264,15 @@ impl FastNet {
     }
 
     /// Grouped-query attention over everything read so far; `narrow` → `a`.
-    fn attention(&self, w: &Attention, cache: &mut KvCache, at: usize, t: &mut Buffers) -> Result<(), EngineError> {
-        let (tier, pool, Sizes { heads, head_dim, attention_scale, .. }) = (self.tier, &self.pool, &self.sizes);
+    fn attention(
+        &self,
+        w: &Attention,
+        cache: &mut KvCache,
+        at: usize,
+        t: &mut Buffers,
+    ) -> Result<(), EngineError> {
+        let (tier, pool, Sizes { heads, head_dim, attention_scale, .. }) =
+            (self.tier, &self.pool, &self.sizes);
         self.product(&w.q_ad, &t.narrow, &mut t.a)?;
         self.product(&w.k_cd, &t.narrow, &mut t.b)?;
         self.product(&w.v_cd, &t.narrow, &mut t.c)?;

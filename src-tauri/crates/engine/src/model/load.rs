@@ -23,7 +23,9 @@ impl Model {
             let tokenizer = scope.spawn(|| Tokenizer::new(&valid.tokenizer));
             let net = match options.backend {
                 Backend::Fast => source.fast(tier, threads).map(|net| Net::Fast(Arc::new(net))),
-                Backend::Reference => ReferenceNet::new(&file, &valid).map(|net| Net::Reference(Arc::new(net))),
+                Backend::Reference => {
+                    ReferenceNet::new(&file, &valid).map(|net| Net::Reference(Arc::new(net)))
+                }
             };
             // A panic over there is a panic here, as if it were one thread.
             (tokenizer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), net)
@@ -61,7 +63,8 @@ fn main_type(valid: &ValidModel) -> GgmlType {
 
 /// `options`, else `CHIMERA_CPU`, else the best.
 fn choose_tier(options: &LoadOptions) -> Result<CpuTier, EngineError> {
-    let asked = options.cpu_tier.clone().or_else(|| std::env::var("CHIMERA_CPU").ok().filter(|v| !v.is_empty()));
+    let asked =
+        options.cpu_tier.clone().or_else(|| std::env::var("CHIMERA_CPU").ok().filter(|v| !v.is_empty()));
     let Some(name) = asked else { return Ok(CpuTier::detect()) };
     match CpuTier::from_name(&name) {
         Some(tier) if tier.is_supported() => Ok(tier),
@@ -162,9 +165,11 @@ impl Source<'_> {
         };
         let (cols, rows) = (tensor.dims[0], tensor.dims.iter().skip(1).product());
         let dtype = weight_type(tensor)?;
-        PackedMatrix::pack(dtype, rows, cols, self.file.data(tensor), tier, pool).map_err(|source| match source {
-            KernelError::OutOfMemory { bytes } => EngineError::OutOfMemory { bytes },
-            source => EngineError::UnsupportedShape { tensor: name.to_owned(), source },
+        PackedMatrix::pack(dtype, rows, cols, self.file.data(tensor), tier, pool).map_err(|source| {
+            match source {
+                KernelError::OutOfMemory { bytes } => EngineError::OutOfMemory { bytes },
+                source => EngineError::UnsupportedShape { tensor: name.to_owned(), source },
+            }
         })
     }
 }
@@ -179,7 +184,9 @@ fn weight_type(tensor: &TensorInfo) -> Result<WeightType, EngineError> {
         GgmlType::Q4_0 => Ok(WeightType::Q4_0),
         GgmlType::Q8_0 => Ok(WeightType::Q8_0),
         GgmlType::Q6K => Ok(WeightType::Q6K),
-        other => Err(EngineError::UnsupportedType { tensor: tensor.name.clone(), dtype: other.name().to_owned() }),
+        other => {
+            Err(EngineError::UnsupportedType { tensor: tensor.name.clone(), dtype: other.name().to_owned() })
+        }
     }
 }
 

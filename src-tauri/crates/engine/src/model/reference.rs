@@ -140,15 +140,20 @@ impl ReferenceNet {
 
     /// Grouped-query attention: `softmax(scale · q kᵀ + causal) v`, RoPE on q and k unless the model has none.
     fn attention(&self, w: &Attention, h_md: &Tensor, at: usize, state: &mut LayerState) -> Result<Tensor> {
-        let LayerState::Attention { k_cts, v_cts } = state else { candle_core::bail!("not an attention state") };
+        let LayerState::Attention { k_cts, v_cts } = state else {
+            candle_core::bail!("not an attention state")
+        };
         let (heads, size, m) = (self.config.n_head, self.config.head_dim, h_md.dim(0)?);
-        let split = |w: &Tensor, heads: usize| linear(h_md, w)?.reshape((m, heads, size))?.transpose(0, 1)?.contiguous();
+        let split = |w: &Tensor, heads: usize| {
+            linear(h_md, w)?.reshape((m, heads, size))?.transpose(0, 1)?.contiguous()
+        };
         let q_hms = self.rotate(&split(&w.q_ad, heads)?, at)?;
         let k_cms = self.rotate(&split(&w.k_cd, w.kv_heads)?, at)?;
         *k_cts = Tensor::cat(&[&*k_cts, &k_cms], 1)?;
         *v_cts = Tensor::cat(&[&*v_cts, &split(&w.v_cd, w.kv_heads)?], 1)?;
         let (k_hts, v_hts) = (repeat_heads(k_cts, heads)?, repeat_heads(v_cts, heads)?);
-        let scores = (q_hms.matmul(&k_hts.transpose(1, 2)?.contiguous()?)? * f64::from(self.config.attention_scale))?;
+        let scores =
+            (q_hms.matmul(&k_hts.transpose(1, 2)?.contiguous()?)? * f64::from(self.config.attention_scale))?;
         let p_hmt = softmax(&scores.broadcast_add(&causal_mask(m, at)?)?)?;
         let y_ma = p_hmt.matmul(&v_hts)?.transpose(0, 1)?.reshape((m, heads * size))?;
         linear(&y_ma, &w.out_da)
@@ -242,7 +247,8 @@ impl ReferenceNet {
         let source = Source { file, valid };
         let config = valid.config.clone();
         let embedding_vd = source.tensor("token_embd.weight")?;
-        let head_vd = if config.tied_embedding { embedding_vd.clone() } else { source.tensor("output.weight")? };
+        let head_vd =
+            if config.tied_embedding { embedding_vd.clone() } else { source.tensor("output.weight")? };
         let layers = config.layers.iter().enumerate().map(|(i, kind)| source.layer(i, *kind));
         let factors = match config.rope.as_ref().filter(|r| r.has_freq_factors) {
             Some(_) => source.tensor("rope_freqs.weight")?.to_vec1::<f32>()?,
@@ -271,7 +277,8 @@ impl Source<'_> {
             let reason = ModelError::MissingTensor { name: name.to_owned() };
             return Err(EngineError::ModelInvalid { path: self.file.path().to_owned(), reason });
         };
-        let unsupported = || EngineError::UnsupportedType { tensor: name.to_owned(), dtype: info.dtype.name().to_owned() };
+        let unsupported =
+            || EngineError::UnsupportedType { tensor: name.to_owned(), dtype: info.dtype.name().to_owned() };
         let dtype = candle_type(info.dtype).ok_or_else(unsupported)?;
         let dims: Vec<usize> = info.dims.iter().rev().copied().collect();
         let storage = QStorage::from_data(Cow::Borrowed(self.file.data(info)), CPU, dtype)?;

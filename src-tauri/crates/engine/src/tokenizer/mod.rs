@@ -52,7 +52,8 @@ impl Tokenizer {
         }
         let byte_ids = byte_ids(&vocab)?;
         let merges = split_merges(&data.merges, &vocab)?;
-        let model = BPE::builder().vocab_and_merges(vocab, merges).build().map_err(|e| invalid(e.to_string()))?;
+        let model =
+            BPE::builder().vocab_and_merges(vocab, merges).build().map_err(|e| invalid(e.to_string()))?;
         let mut bpe = Bpe::new(model);
         bpe.with_pre_tokenizer(Some(pre_tokenizer()?));
         Ok(Self { bpe, tokens, token_types, controls, byte_ids })
@@ -143,10 +144,7 @@ fn byte_ids(vocab: &Vocab) -> Result<[TokenId; 256], EngineError> {
 
 /// Also refuses a merge whose result is no entry: the `tokenizers` builder copies it into a buffer as long as the
 /// longest entry before it looks it up.
-fn split_merges(
-    merges: &StringArray,
-    vocab: &Vocab,
-) -> Result<Vec<(String, String)>, EngineError> {
+fn split_merges(merges: &StringArray, vocab: &Vocab) -> Result<Vec<(String, String)>, EngineError> {
     let longest = vocab.keys().map(String::len).max().unwrap_or(0);
     let split = |(rank, merge): (usize, &str)| match merge.split_once(' ') {
         Some((a, b)) if a.len() + b.len() <= longest && !b.contains(' ') => Ok((a.to_owned(), b.to_owned())),
@@ -157,7 +155,8 @@ fn split_merges(
 
 fn pre_tokenizer() -> Result<Sequence, EngineError> {
     let pattern = SplitPattern::Regex(QWEN35_PATTERN.into());
-    let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(|e| invalid(e.to_string()))?;
+    let split =
+        Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(|e| invalid(e.to_string()))?;
     Ok(Sequence::new(vec![split.into(), ByteLevel::new(false, true, false).into()]))
 }
 

@@ -57,7 +57,11 @@ fn typed_control_text_stays_ordinary() {
 fn text_is_encoded_in_nfc() {
     let tokenizer = byte_tokenizer();
     assert_eq!(tokenizer.encode("e\u{301}"), tokenizer.encode("é"));
-    assert_eq!(tokenizer.decode(&tokenizer.encode("क\u{093c}")), "क\u{093c}", "nukta letters are excluded from composition");
+    assert_eq!(
+        tokenizer.decode(&tokenizer.encode("क\u{093c}")),
+        "क\u{093c}",
+        "nukta letters are excluded from composition"
+    );
 }
 
 #[test]
@@ -87,7 +91,9 @@ fn a_million_spaces_or_letters_are_encoded() {
 #[test]
 fn refuses_an_unknown_pretokenizer() {
     let data = TokenizerData { pre: "gpt-4o".into(), ..byte_data(&[]) };
-    assert!(matches!(Tokenizer::new(&data), Err(EngineError::UnknownPretokenizer { pre }) if pre == "gpt-4o"));
+    assert!(
+        matches!(Tokenizer::new(&data), Err(EngineError::UnknownPretokenizer { pre }) if pre == "gpt-4o")
+    );
 }
 
 #[test]
@@ -114,7 +120,8 @@ fn refuses_broken_vocabularies() {
 fn clusters_are_held_until_they_are_whole() {
     let tokenizer = byte_tokenizer();
     let mut stream = StreamDecoder::new(tokenizer);
-    let deltas: Vec<String> = tokenizer.encode("क्षि👨\u{200d}👩x\n").iter().map(|&id| stream.push(id)).collect();
+    let deltas: Vec<String> =
+        tokenizer.encode("क्षि👨\u{200d}👩x\n").iter().map(|&id| stream.push(id)).collect();
     let shown: Vec<&String> = deltas.iter().filter(|d| !d.is_empty()).collect();
     assert_eq!(shown, ["क्षि", "👨\u{200d}👩", "x\n"], "the line feed needs no successor");
     assert_eq!(stream.finish(), "");
@@ -123,8 +130,8 @@ fn clusters_are_held_until_they_are_whole() {
 /// Text made of what grows clusters, so that random cases hit the rules.
 fn growing_text() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
-        "a", " ", "\r", "\n", "क", "्", "ष", "ि", "़", "\u{200d}", "\u{200c}", "👨", "👩", "🏽", "\u{fe0f}", "🇮", "🇳", "e\u{301}", "한",
-        "ᄒ", "ᅡ",
+        "a", " ", "\r", "\n", "क", "्", "ष", "ि", "़", "\u{200d}", "\u{200c}", "👨", "👩", "🏽", "\u{fe0f}",
+        "🇮", "🇳", "e\u{301}", "한", "ᄒ", "ᅡ",
     ]);
     prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
 }
