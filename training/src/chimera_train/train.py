@@ -74,7 +74,8 @@ class Trainer:
         self.gradients = parallel.flatten_gradients(self.model)
         if self.resumed:
             self.progress = self.resumed["progress"]
-        self._warm_up()  # before the data: its shards may still be on their way
+        self._warm_up()  # before the data and the weights: they may still be on their way
+        self._start_weights()
         self._open_data(raw)
         self.optimizer = Optimizer(self.model, build(OptimConfig, raw.get("optim")))
         if self.resumed:
@@ -85,22 +86,37 @@ class Trainer:
     # ---- setting up -------------------------------------------------------------------------------------------
 
     def _build_model(self, raw: dict[str, Any]) -> None:
-        source = self.resumed or (load_latest(Path(self.c.init_from)) if self.c.init_from else None)
-        if self.c.init_from and source is None:
-            raise FileNotFoundError(f"no complete checkpoint in {self.c.init_from}")
-        given = raw.get("model") or (source or {}).get("model_config", {})
+        given = raw.get("model") or (self.resumed or self._other_run()).get("model_config", {})
         self.model_config: ModelConfig = model_from_dict(_without_none(given))
         self.model = Chimera(self.model_config)
         self.model.loss_rows = self.c.loss_rows
-        if source:
-            mean = None if self.resumed else source.get("average")
-            self.model.load_state_dict(mean or source["model"])
+        if self.resumed:
+            self.model.load_state_dict(self.resumed["model"])
         else:
             init_weights(self.model, self.c.seed, self.c.zero_outputs)
         self.model.to(self.ranks.device)
         if self.c.compile and self.ranks.device.type == "cuda":
             torch._dynamo.config.recompile_limit = 64  # kinds of block × row lengths × QAT
             self.model.compile_blocks()
+
+    def _other_run(self) -> dict[str, Any]:
+        """The finished state of `init_from`. With `wait_minutes` that run may still be at work: this one, started
+        early, has then compiled by the time it is needed."""
+        if not self.c.init_from:
+            return {}
+        deadline = time.monotonic() + 60 * self.c.wait_minutes
+        while True:
+            state = load_latest(Path(self.c.init_from))
+            if state and (state.get("progress", 1.0) >= 1.0 or not self.c.wait_minutes):
+                return state
+            if time.monotonic() > deadline:
+                raise FileNotFoundError(f"no finished checkpoint in {self.c.init_from}")
+            time.sleep(1.0)
+
+    def _start_weights(self) -> None:
+        source = {} if self.resumed else self._other_run()
+        if source:
+            self.model.load_state_dict(source.get("average") or source["model"])
 
     def _open_data(self, raw: dict[str, Any]) -> None:
         folder = Path(self.c.data)
