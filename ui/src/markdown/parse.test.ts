@@ -33,6 +33,16 @@ describe("parse", () => {
     const huge = "**x** ".repeat(50_000);
     expect(parseMarkdown(huge)).toEqual([{ kind: "paragraph", children: [text(huge)] }]);
   });
+  test.each([
+    ["quotes", `${"> ".repeat(60)}end`],
+    ["lists", `${"- ".repeat(60)}end`],
+    ["emphasis", `${"*".repeat(61)}end${"*".repeat(61)}`],
+  ])("deep %s keep their words and a shallow tree", (_, source) => {
+    const json = JSON.stringify(parseMarkdown(source));
+    const depth = Math.max(...[...json].reduce<number[]>((all, char) => [...all, (all.at(-1) ?? 0) + (char === "{" ? 1 : char === "}" ? -1 : 0)], []));
+    expect(json).toContain("end");
+    expect(depth).toBeLessThan(30);
+  });
   test("an empty text has no blocks", () => {
     expect(parseMarkdown("")).toEqual([]);
     expect(parseMarkdown("\n \n")).toEqual([]);

@@ -6,7 +6,7 @@ import type { Block, Cell, Inline, Item } from "./tree";
 // Beyond this a text is shown plain: no answer of ours comes near, and the lexer's worst cases grow with the square.
 const MAX_CHARS = 200_000;
 
-// Deeper quotes and lists are shown as their source; the DOM stays shallow for any input.
+// Deeper quotes, lists and emphasis are shown as their source; the DOM stays shallow for any input.
 const MAX_DEPTH = 12;
 
 const BREAK_TAG = /^<br\s*\/?>$/i;
@@ -19,22 +19,22 @@ function link(href: string, literal: boolean, children: Inline[]): Inline {
   return url === null ? { kind: "refused", url: address, children } : { kind: "link", url, children };
 }
 
-function inlineOf(token: MarkedToken): Inline[] {
+function inlineOf(token: MarkedToken, depth: number): Inline[] {
   switch (token.type) {
     case "text":
-      return token.tokens ? inlines(token.tokens) : [plain(token.escaped ? token.text : decodeReferences(token.text))];
+      return token.tokens ? inlines(token.tokens, depth) : [plain(token.escaped ? token.text : decodeReferences(token.text))];
     case "escape":
       return [plain(token.text)];
     case "strong":
     case "em":
     case "del":
-      return [{ kind: token.type, children: inlines(token.tokens) }];
+      return [{ kind: token.type, children: inlines(token.tokens, depth + 1) }];
     case "codespan":
       return [{ kind: "code", text: token.text }];
     case "br":
       return [{ kind: "break" }];
     case "link":
-      return [link(token.href, token.autolink === true, inlines(token.tokens))];
+      return [link(token.href, token.autolink === true, inlines(token.tokens, depth + 1))];
     case "image":
       return [{ kind: "image", alt: decodeReferences(token.text), url: decodeReferences(token.href) }];
     case "html":
@@ -57,8 +57,9 @@ function joined(nodes: Inline[]): Inline[] {
   return out;
 }
 
-function inlines(tokens: readonly Token[] | undefined): Inline[] {
-  return joined((tokens ?? []).flatMap((token) => inlineOf(token as MarkedToken)));
+function inlines(tokens: readonly Token[] | undefined, depth = 0): Inline[] {
+  if (depth > MAX_DEPTH) return [plain((tokens ?? []).map((token) => token.raw).join(""))];
+  return joined((tokens ?? []).flatMap((token) => inlineOf(token as MarkedToken, depth)));
 }
 
 function cell(token: Tokens.TableCell): Cell {
