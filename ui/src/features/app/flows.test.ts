@@ -211,6 +211,14 @@ describe("stored conversations", () => {
     expect((await platform.conversationsList()).map((it) => it.title)).toContain("पहली");
   });
 
+  test("F2 and Delete on a row rename and ask to delete", async () => {
+    await fireEvent.keyDown(within(item("one")).getByText("one"), { key: "F2" });
+    expect(byId<HTMLInputElement>("rename-field").value).toBe("one");
+    await fireEvent.keyDown(byId("rename-field"), { key: "Escape" });
+    await fireEvent.keyDown(within(item("one")).getByText("one"), { key: "Delete" });
+    expect(byId("delete-dialog")).toBeTruthy();
+  });
+
   test("Escape leaves the name as it was", async () => {
     await fireEvent.click(within(item("one")).getByTestId("rename"));
     await fireEvent.input(byId("rename-field"), { target: { value: "other" } });
