@@ -15,15 +15,18 @@ fn cpu_seconds() -> Option<f64> {
 
 /// Seconds of one call, over calls for 0.2 s of the caller's CPU time.
 fn seconds(threads: usize, mut f: impl FnMut()) -> f64 {
+    let warm = Instant::now();
     f();
+    // Reading the clock takes microseconds: do it once in about a millisecond.
+    let batch = (0.001 / warm.elapsed().as_secs_f64()).clamp(1.0, 1000.0) as u32;
     if threads == 1
         && let Some(begin) = cpu_seconds()
     {
-        for calls in 1i32.. {
-            f();
+        for batches in 1u32.. {
+            (0..batch).for_each(|_| f());
             let spent = cpu_seconds().unwrap_or(f64::NAN) - begin;
-            if calls % 4 == 0 && spent > 0.2 {
-                return spent / f64::from(calls);
+            if spent > 0.2 {
+                return spent / f64::from(batches * batch);
             }
         }
     }

@@ -55,8 +55,6 @@ impl Job<'_> {
 
 /// How a panel of some type is multiplied.
 trait Format: Copy {
-    /// Whether one chain of additions a panel is too slow for one row, so that panels go in pairs.
-    const PAIRS: bool = false;
     /// The products of NP panels with the R activation rows from `first`.
     fn product<S: Simd, const NP: usize, const R: usize>(
         self,
@@ -86,16 +84,12 @@ impl<F: Format> Kernel for Sweep<'_, F> {
         for start in (0..m).step_by(ROW_BLOCK) {
             let rows = start..m.min(start + ROW_BLOCK);
             let mut panel = self.panels.start;
-            while (F::PAIRS || S::WIDE && m > 1) && panel + 2 <= self.panels.end {
-                if S::WIDE {
-                    let left = self.rows::<S, 2, 6>(s, panel, rows.clone());
-                    let left = self.rows::<S, 2, 4>(s, panel, left);
-                    let left = self.rows::<S, 2, 2>(s, panel, left);
-                    self.rows::<S, 2, 1>(s, panel, left);
-                } else {
-                    let left = self.rows::<S, 2, 2>(s, panel, rows.clone());
-                    self.rows::<S, 2, 1>(s, panel, left);
-                }
+            // One row reads one stream of memory: two of them came to half the speed.
+            while S::WIDE && m > 1 && panel + 2 <= self.panels.end {
+                let left = self.rows::<S, 2, 6>(s, panel, rows.clone());
+                let left = self.rows::<S, 2, 4>(s, panel, left);
+                let left = self.rows::<S, 2, 2>(s, panel, left);
+                self.rows::<S, 2, 1>(s, panel, left);
                 panel += 2;
             }
             while panel < self.panels.end {

@@ -4,6 +4,8 @@
 //! `remaining`), and the caller waits for *claimed* chunks only. A worker that is asleep or descheduled is never waited
 //! for unless it holds a chunk, so a loaded machine costs at most one chunk of time, not a barrier.
 //! Which thread runs a chunk never changes a result: kernels write disjoint outputs and reduce inside one chunk only.
+use super::KernelError;
+use super::bytes::{AlignedBytes, Arena};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
@@ -104,6 +106,8 @@ pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     submit: Mutex<()>,
+    /// Where the weights that this pool packs are put.
+    arena: Mutex<Arena>,
 }
 
 impl Pool {
@@ -124,12 +128,17 @@ impl Pool {
             builder.spawn(move || shared.work(index)).ok()
         };
         let workers = (0..wanted).map_while(spawn).collect();
-        Pool { shared, workers, submit: Mutex::new(()) }
+        Pool { shared, workers, submit: Mutex::new(()), arena: Mutex::default() }
     }
 
     /// Threads that work on a job, the caller included.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
+    }
+
+    /// Zeroed memory for weights.
+    pub(super) fn memory(&self, len: usize) -> Result<AlignedBytes, KernelError> {
+        self.arena.lock().unwrap_or_else(PoisonError::into_inner).take(len)
     }
 
     /// Calls `task(0) .. task(chunks - 1)`, each once, on any of the threads, and returns when all are done.

@@ -41,7 +41,6 @@ impl Lanes<{ 2 * LANES }> for Bf16 {
 macro_rules! format {
     ($($name:ident: $bytes:literal;)+) => { $(
         impl Format for $name {
-            const PAIRS: bool = true;
             #[inline(always)]
             fn product<S: Simd, const NP: usize, const R: usize>(
                 self,

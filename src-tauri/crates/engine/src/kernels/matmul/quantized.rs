@@ -4,14 +4,9 @@
 //! integer sums start at minus that offset times Σq, which the activation knows, so the offset costs nothing.
 use super::super::Activation;
 use super::super::activation::Int8Row;
-use super::super::pack::{
-    Q4_TILE, Q6_LOW, Q6_SCALES, Q6_SUPER, Q6_TILE, Q6_TOP, Q6_TOPS, Q8_TILE, TILE_SCALES,
-};
+use super::super::pack::{Q4_TILE, Q6_SCALES, Q6_SUB, Q6_SUPER, Q6_TILE, Q8_TILE, TILE_SCALES};
 use super::super::simd::{LANES, Simd};
 use super::Format;
-
-/// Bytes by which loads run ahead of the arithmetic, when the weights come from memory (one row of activations).
-const AHEAD: usize = 4 * Q4_TILE;
 
 #[derive(Clone, Copy)]
 pub(super) struct Q4_0;
@@ -76,11 +71,7 @@ impl Format for Q4_0 {
                 for j in 0..4 {
                     let vector = TILE_SCALES + half * 256 + j * 64;
                     for p in 0..NP {
-                        let bytes = at(&panels[p][t], vector);
-                        if R == 1 {
-                            s.prefetch(bytes, AHEAD);
-                        }
-                        let bytes = s.load_bytes(bytes);
+                        let bytes = s.load_bytes(at(&panels[p][t], vector));
                         let (low, high) = (s.low(bytes), s.high(bytes));
                         for r in 0..R {
                             dot[r][p] = s.nibbles_dot(dot[r][p], low, x[r].quads[t][half * 8 + j]);
@@ -126,11 +117,7 @@ impl Format for Q8_0 {
                 }
                 for j in 0..8 {
                     for p in 0..NP {
-                        let bytes = at(&panels[p][t], TILE_SCALES + half * 512 + j * 64);
-                        if R == 1 {
-                            s.prefetch(bytes, AHEAD);
-                        }
-                        let bytes = s.load_bytes(bytes);
+                        let bytes = s.load_bytes(at(&panels[p][t], TILE_SCALES + half * 512 + j * 64));
                         for r in 0..R {
                             dot[r][p] = s.sums_dot8(dot[r][p], bytes, x[r].quads[t][half * 8 + j]);
                         }
@@ -158,23 +145,27 @@ impl Format for Q6K {
         act: &Activation,
         first: usize,
     ) -> [[S::V; NP]; R] {
-        let supers = act.k() / 256;
-        let x = int8_rows::<R>(act, first, supers * 4);
+        let (supers, tiles) = (act.k() / 256, act.k() / 64);
+        let x = int8_rows::<R>(act, first, tiles);
+        let mut panels: [&[[u8; Q6_TILE]]; NP] = [&[]; NP];
+        for p in 0..NP {
+            panels[p] = &w[p].as_chunks().0[..tiles];
+        }
         let mut acc = [[s.splat(0.0); NP]; R];
         for b in 0..supers {
             let mut sum = [[s.splat(0.0); NP]; R];
-            for block in 0..8 {
-                for p in 0..NP {
-                    let tile: &[u8; Q6_TILE] = at(w[p], b * Q6_TILE);
-                    let dots = q6_block::<S, R>(s, tile, &x, b, block);
-                    for r in 0..R {
-                        let scale = s.splat(x[r].scales[b * 4 + block / 2][block % 2]);
-                        sum[r][p] = s.fma(dots[r], scale, sum[r][p]);
+            for t in b * 4..b * 4 + 4 {
+                for half in 0..2 {
+                    for p in 0..NP {
+                        let dots = q6_block::<S, R>(s, &panels[p][t], &x, t, half);
+                        for r in 0..R {
+                            sum[r][p] = s.fma(dots[r], s.splat(x[r].scales[t][half]), sum[r][p]);
+                        }
                     }
                 }
             }
             for p in 0..NP {
-                let d = s.load_f16(&halves(at(w[p], supers * Q6_TILE + b * Q6_SUPER)));
+                let d = s.load_f16(&halves(at(w[p], tiles * Q6_TILE + b * Q6_SUPER)));
                 for r in 0..R {
                     acc[r][p] = s.fma(sum[r][p], d, acc[r][p]);
                 }
@@ -184,33 +175,27 @@ impl Format for Q6K {
     }
 }
 
-/// Two sub-blocks of 16 k, each dot product times its i8 scale.
+/// Half a tile: two sub-blocks of 16 k, each dot product times its i8 scale.
 #[inline(always)]
 fn q6_block<S: Simd, const R: usize>(
     s: S,
     tile: &[u8; Q6_TILE],
     x: &[Int8Row; R],
-    b: usize,
-    block: usize,
+    t: usize,
+    half: usize,
 ) -> [S::V; R] {
     let mut out = [s.splat(0.0); R];
-    for half in 0..2 {
-        let sub = block * 2 + half;
-        let (nibbles, tops) = (Q6_SCALES + sub * Q6_LOW, at(tile, Q6_TOPS + sub * Q6_TOP));
-        if R == 1 {
-            s.prefetch(at(tile, nibbles), AHEAD);
-            s.prefetch(at(tile, nibbles + 64), AHEAD);
-            s.prefetch(tops, AHEAD);
-        }
-        let (a, c) = (s.load_bytes(at(tile, nibbles)), s.load_bytes(at(tile, nibbles + 64)));
-        let tops = s.load_bytes(tops);
+    for sub in half * 2..half * 2 + 2 {
+        let start = Q6_SCALES + sub * Q6_SUB;
+        let (a, c) = (s.load_bytes(at(tile, start)), s.load_bytes(at(tile, start + 64)));
+        let tops = s.load_bytes(at(tile, start + 128));
         let first = [s.with_top::<0>(s.low(a), tops), s.with_top::<1>(s.low(c), tops)];
         let second = [s.with_top::<2>(s.high(a), tops), s.with_top::<3>(s.high(c), tops)];
         let scale = s.load_i8(at(tile, sub * LANES));
         for r in 0..R {
-            let quads = &x[r].quads[b * 4 + block / 2];
-            let q = block % 2 * 8 + half * 4;
-            let dot = s.sums_start(x[r].offsets_q6[b * 4 + block / 2][block % 2 * 2 + half]);
+            let quads = &x[r].quads[t];
+            let q = sub * 4;
+            let dot = s.sums_start(x[r].offsets_q6[t][sub]);
             let dot = s.sums_dot6(dot, first, [quads[q], quads[q + 1]]);
             let dot = s.sums_dot6(dot, second, [quads[q + 2], quads[q + 3]]);
             out[r] = s.fma(s.sums_end(dot), scale, out[r]);

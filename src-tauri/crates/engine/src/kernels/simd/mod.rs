@@ -75,8 +75,6 @@ pub(in crate::kernels) trait Simd: Copy + Send + Sync {
     fn load_i8(self, from: &[u8; LANES]) -> Self::V;
     /// Rounds to the nearest integer, ties to even; values are within ±127.
     fn to_i8(self, v: Self::V) -> [i8; LANES];
-    /// Asks for the cache line `ahead` bytes after the start of `from`; may point anywhere.
-    fn prefetch(self, from: &[u8; 64], ahead: usize);
 
     #[inline(always)]
     fn to_array(self, v: Self::V) -> [f32; LANES] {
