@@ -138,10 +138,10 @@ pub(in crate::kernels) trait Simd: Copy + Send + Sync {
     fn exp(self, x: Self::V) -> Self::V {
         let x = self.max(self.splat(-87.3), self.min(self.splat(88.0), x));
         let n = self.round(self.mul(x, self.splat(std::f32::consts::LOG2_E)));
-        let r = self.fma(n, self.splat(-0.693_359_375), x);
+        let r = self.fma(n, self.splat(-355.0 / 512.0), x);
         let r = self.fma(n, self.splat(2.121_944_4e-4), r);
-        let mut p = self.splat(1.987_569_15e-4);
-        for k in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_6e-1, 5.000_000_1e-1] {
+        let mut p = self.splat(1.987_569_1e-4);
+        for k in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_6e-1, 0.5] {
             p = self.fma(p, r, self.splat(k));
         }
         let p = self.add(self.fma(p, self.mul(r, r), r), self.splat(1.0));

@@ -299,3 +299,25 @@ fn wrong_shapes_are_errors() {
     act.begin(1, 64);
     assert!(matmul(&pool, &w, &act, &mut [0.0; 2]).is_err());
 }
+
+#[test]
+fn matrices_of_one_pool_keep_apart_and_outlive_it() {
+    let mut rng = Rng(6);
+    let pool = Pool::new(2);
+    let cases: Vec<Case> = (0..40).map(|i| Case::new(&mut rng, TYPES[i % 6], 1 + i * 7, 256)).collect();
+    let pack =
+        |c: &Case| PackedMatrix::pack(c.dtype, c.rows, c.cols, &c.source, CpuTier::detect(), &pool).unwrap();
+    let packed: Vec<PackedMatrix> = cases.iter().map(pack).collect();
+    drop(pool);
+    for (case, packed) in cases.iter().zip(&packed) {
+        for (r, want) in case.weights.chunks_exact(256).enumerate() {
+            let mut row = vec![0.0; 256];
+            packed.dequantize_row(r, &mut row).unwrap();
+            assert!(
+                row.iter().zip(want).all(|(a, b)| (a - b).abs() <= b.abs() * 2e-7),
+                "{:?} row {r}",
+                case.dtype
+            );
+        }
+    }
+}
