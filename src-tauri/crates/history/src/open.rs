@@ -8,7 +8,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, SqlitePool};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Milliseconds since the Unix epoch.
@@ -42,7 +42,7 @@ pub struct History {
     /// One connection: SQLite allows one writer at a time, so waiting happens here and not in its busy loop.
     pub(crate) writer: SqlitePool,
     pub(crate) readers: SqlitePool,
-    _lock: Lock,
+    lock: Mutex<Option<Lock>>,
 }
 
 pub struct Opened {
@@ -63,15 +63,17 @@ impl History {
         finish_interrupted(&layout)?;
         let recovered = make_sound(&layout, clock()).await?;
         let (writer, readers) = connect(&layout.db, options.max_pages).await?;
-        let history = Self { layout, clock, writer, readers, _lock: lock };
+        let history = Self { layout, clock, writer, readers, lock: Mutex::new(Some(lock)) };
         history.end_interrupted_answers().await?;
         Ok(Opened { history, recovered })
     }
 
-    /// Ends the connections in order; the log is folded into the file. (Dropping loses nothing either.)
+    /// Ends the connections in order, so the log is folded into the file, and lets the next instance in; later calls
+    /// on this one fail. (Dropping loses nothing either.)
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// A crash or a power cut left these as they were being written.

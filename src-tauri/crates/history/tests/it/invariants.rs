@@ -160,9 +160,6 @@ impl Machine {
 
     async fn reopen(&mut self) {
         self.history.close().await;
-        // The lock goes with the old history, so it must be gone before the new one comes.
-        let spare = World::new();
-        drop(std::mem::replace(&mut self.history, spare.open().await));
         self.history = self.world.open().await;
         self.model.interrupt(None);
     }
