@@ -9,10 +9,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import pytest
+import torch
 
-from chimera_train.chatml import ChatTokenizer  # noqa: E402
+from chimera_train.chatml import ChatTokenizer
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TINY = Path(__file__).resolve().parents[2] / "tests" / "fixtures" / "tiny"

@@ -215,7 +215,7 @@ def test_prepare_refuses_an_unknown_option_and_a_wrong_hash(tmp_path: Path, toke
     from conftest import FIXTURES, TINY
 
     base = {"tokenizer": str(TINY / "tokenizer.json"), "out": str(tmp_path), "corpus": str(FIXTURES)}
-    with pytest.raises(ValueError, match="unknown option.*wieght"):
+    with pytest.raises(ValueError, match=r"unknown option.*wieght"):
         prepare(base | {"sources": [{"name": "hi", "file": "hi.jsonl", "wieght": 3}]})
     with pytest.raises(ValueError, match="sha256"):
         prepare(base | {"sources": [{"name": "hi", "file": "hi.jsonl", "sha256": "00"}]})

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import FIXTURES, TINY
 
 from chimera_train.eval_bpb import bits_per_byte, window_nats
 from chimera_train.generate import load_model
 from chimera_train.run import MARKER, Run, complete_checkpoints, load_latest
 from chimera_train.sft import sft
 from chimera_train.train import Trainer, pretrain
+from conftest import FIXTURES, TINY
 
 MODEL = {"preset": "tiny", "d_model": 64, "n_layer": 3, "attention_layers": [1], "n_head": 2, "n_kv_head": 1, "ssm_heads": 4,
          "ssm_head_dim": 32, "d_state": 16, "d_ff": 128}

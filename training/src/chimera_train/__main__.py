@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from chimera_train.config import load_yaml
 
-COMMANDS = ("prepare", "tokenizer", "pretrain", "sft", "export", "bpb", "sample")
+COMMANDS = ("tokenizer", "dialogues", "prepare", "pretrain", "sft", "export", "bpb", "sample")
 
 
 def override(raw: dict[str, Any], assignment: str) -> None:
@@ -21,11 +23,40 @@ def override(raw: dict[str, Any], assignment: str) -> None:
     raw[last] = yaml.safe_load(value)
 
 
+def corpus_of(raw: dict[str, Any]) -> Path:
+    found = raw.get("corpus") or os.environ.get("CHIMERA_CORPUS")
+    if not found:
+        raise SystemExit("where is the corpus? give --corpus or set CHIMERA_CORPUS")
+    return Path(found)
+
+
+def train_tokenizer(raw: dict[str, Any]) -> Any:
+    from chimera_train import tokenizer
+    from chimera_train.export import CONTRACT
+
+    made = tokenizer.train(corpus_of(raw), raw, tokenizer.Contract.load(CONTRACT / "special_tokens.json"))
+    out = Path(raw.get("out", "runs/tokenizer"))
+    out.mkdir(parents=True, exist_ok=True)
+    made.save(str(out / "tokenizer.json"))
+    print(out / "tokenizer.json")
+
+
+def build_dialogues(raw: dict[str, Any]) -> Any:
+    from chimera_train import dialogues
+
+    counts = dialogues.build(corpus_of(raw), Path(raw.get("own", "data")), Path(raw.get("out", "runs/dialogues")))
+    for name, count in counts.items():
+        print(f"{count:8d}  {name}")
+
+
 def command(name: str, raw: dict[str, Any]) -> Any:
-    if name == "prepare":
+    """Imports late: `--help` needs no torch."""
+    if name == "tokenizer":
+        run = train_tokenizer
+    elif name == "dialogues":
+        run = build_dialogues
+    elif name == "prepare":
         from chimera_train.data.prepare import prepare as run
-    elif name == "tokenizer":
-        from chimera_train.tokenizer import train as run
     elif name == "pretrain":
         from chimera_train.train import pretrain as run
     elif name == "sft":

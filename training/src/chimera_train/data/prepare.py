@@ -110,13 +110,13 @@ class Preparer:
                 dropped["not_chosen"] += 1
                 continue
             text = clean(_flat_text(record, s.kind, rng), code=s.kind == "code")
-            reason, text = self._judge(text, s, filters)
+            reason, text = self._judge(text, s, filters, dropped)
             if reason:
                 dropped[reason] += 1
                 continue
             yield text, record
 
-    def _judge(self, text: str, s: SourceConfig, filters: Filters) -> tuple[str | None, str]:
+    def _judge(self, text: str, s: SourceConfig, filters: Filters, dropped: Counter) -> tuple[str | None, str]:
         if not text or self.duplicates.seen_exactly(text):
             return "duplicate" if text else "empty", text
         words = self.hashes.of(text)
@@ -124,6 +124,7 @@ class Preparer:
         if whole != text:
             if s.kind in ("chat", "parallel") or not whole:
                 return "evaluation", text
+            dropped["evaluation_lines_cut"] += 1
             text, words = whole, self.hashes.of(whole)
         if s.kind == "text" and (reason := reject(text, words, s.language, filters)):
             return reason, text

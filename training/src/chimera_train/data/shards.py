@@ -38,7 +38,7 @@ class ShardWriter:
         self.path, self.count, self.documents = path, 0, 0
         self.digest = hashlib.sha256()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = open(path.with_suffix(".bin.tmp"), "wb")
+        self.file = open(path.with_suffix(".bin.tmp"), "wb")  # noqa: SIM115 — closed by close()
 
     def add(self, ids: list[int] | np.ndarray) -> None:
         self._write(np.concatenate([[SEPARATOR], np.asarray(ids, dtype=np.int64)]))
