@@ -162,6 +162,17 @@ def test_rows_hold_whole_documents_and_each_epoch_all_of_them(two_sources: Path)
         assert sorted(seen) == sorted(want)
 
 
+def test_a_tuning_row_begins_as_a_conversation_does(tmp_path: Path, tokenizer) -> None:
+    turns = [{"role": "user", "content": "2 + 3 = ?"}, {"role": "assistant", "content": "5"}]
+    shard(tmp_path, "chat", [tokenizer.dialogue(turns)] * 5)
+    learn = lambda tokens: answer_mask(tokens, tokenizer.assistant_header)  # noqa: E731
+    batch = Mixture(tmp_path, [Part("chat")], 63, seed=1, learn=learn).batch(0.0, 1)
+    for number in range(batch.seq_bt.max() + 1):
+        assert batch.ids_bt[0][batch.seq_bt[0] == number][0] == IM_START
+    learnt = batch.target_bt[batch.target_bt != IGNORE].tolist()
+    assert tokenizer.decode(learnt) == "5<|im_end|>" * (len(learnt) // 2) and learnt
+
+
 def test_targets_are_the_next_tokens_and_padding_is_ignored(two_sources: Path) -> None:
     source = Mixture(two_sources, [Part("a")], 127, seed=5).sources["a"]
     row = source.row(len(source.plans) - 1)

@@ -65,10 +65,10 @@ def part_from_dict(name: str, raw: float | dict) -> Part:
     return Part(name, weight, tuple(steps) if start > 0 or stop < 1 else (), epochs)
 
 
-def _pieces(shard: Shard, room: int) -> np.ndarray:
-    """(start, length) of every document, longer ones cut into pieces of `room`."""
+def _pieces(shard: Shard, room: int, skip: int = 0) -> np.ndarray:
+    """(start, length) of every document without its first `skip` tokens, longer ones cut into pieces of `room`."""
     out = []
-    for start, stop in zip(shard.starts.tolist(), shard.stops.tolist(), strict=True):
+    for start, stop in zip((shard.starts + skip).tolist(), shard.stops.tolist(), strict=True):
         for at in range(start, stop, room):
             out.append((at, min(room, stop - at)))
     return np.array(out, dtype=np.int64).reshape(-1, 2)
@@ -100,11 +100,12 @@ def pack(lengths: np.ndarray, room: int) -> list[list[int]]:
 
 
 class Source:
-    """One shard, planned for one row length."""
+    """One shard, planned for one row length. With `learn` (dialogues) the separator before a document stays out:
+    at run time a conversation begins with `<|im_start|>`."""
 
     def __init__(self, shard: Shard, length: int, seed: int, learn: np.ndarray | None = None) -> None:
         self.shard, self.room, self.seed, self.learn = shard, length + 1, seed, learn
-        self.pieces = _pieces(shard, self.room)
+        self.pieces = _pieces(shard, self.room, skip=0 if learn is None else 1)
         self.plans = pack(self.pieces[:, 1], self.room)
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
