@@ -1,0 +1,146 @@
+//! `chimera inspect`: what a GGUF file says about itself. Any well-formed file can be shown, ours or not.
+use crate::digest::sha256;
+use crate::error::CliError;
+use crate::gguf_io;
+use chimera_gguf::{Array, Gguf, TensorInfo, ValidModel, Value};
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Array elements that are shown before "…".
+const SHOWN_ELEMENTS: usize = 8;
+/// Characters of a string that are shown before "…".
+const SHOWN_CHARS: usize = 100;
+
+pub fn run(path: &Path, as_json: bool) -> Result<(), CliError> {
+    let (bytes, gguf) = gguf_io::parse(path)?;
+    let digest = sha256(&bytes);
+    let problem = ValidModel::from_gguf(gguf.clone()).err().map(|e| e.to_string());
+    if as_json {
+        println!("{}", report(path, &gguf, &digest, problem.as_deref()));
+    } else {
+        print_text(path, &gguf, &digest, problem.as_deref());
+    }
+    Ok(())
+}
+
+/// Long arrays (the vocabulary) appear by type and length only.
+fn report(path: &Path, gguf: &Gguf, digest: &str, problem: Option<&str>) -> Json {
+    let metadata: serde_json::Map<String, Json> =
+        gguf.metadata().iter().map(|(key, value)| (key.clone(), json_value(value))).collect();
+    let tensors: Vec<Json> = gguf.tensors().iter().map(json_tensor).collect();
+    json!({
+        "file": path.display().to_string(),
+        "bytes": gguf.file_len(),
+        "sha256": digest,
+        "parameters": gguf.parameters(),
+        "runnable": problem.is_none(),
+        "problem": problem,
+        "metadata": metadata,
+        "tensors": tensors,
+    })
+}
+
+fn json_tensor(tensor: &TensorInfo) -> Json {
+    json!({
+        "name": tensor.name, "dims": tensor.dims, "type": tensor.dtype.name(),
+        "offset": tensor.range.start, "bytes": tensor.range.len(),
+    })
+}
+
+fn json_value(value: &Value) -> Json {
+    match value {
+        Value::U8(v) => json!(v),
+        Value::I8(v) => json!(v),
+        Value::U16(v) => json!(v),
+        Value::I16(v) => json!(v),
+        Value::U32(v) => json!(v),
+        Value::I32(v) => json!(v),
+        Value::U64(v) => json!(v),
+        Value::I64(v) => json!(v),
+        Value::F32(v) => json!(v),
+        Value::F64(v) => json!(v),
+        Value::Bool(v) => json!(v),
+        Value::String(v) => json!(v),
+        Value::Array(array) => json_array(array),
+    }
+}
+
+fn json_array(array: &Array) -> Json {
+    const WHOLE: usize = 512;
+    if array.len() > WHOLE {
+        return json!({"type": format!("{}", array.element_type()), "length": array.len()});
+    }
+    match array {
+        Array::U8(v) => json!(v),
+        Array::I8(v) => json!(v),
+        Array::U16(v) => json!(v),
+        Array::I16(v) => json!(v),
+        Array::U32(v) => json!(v),
+        Array::I32(v) => json!(v),
+        Array::U64(v) => json!(v),
+        Array::I64(v) => json!(v),
+        Array::F32(v) => json!(v),
+        Array::F64(v) => json!(v),
+        Array::Bool(v) => json!(v),
+        Array::String(v) => v.iter().map(Json::from).collect(),
+    }
+}
+
+fn print_text(path: &Path, gguf: &Gguf, digest: &str, problem: Option<&str>) {
+    println!("{}", path.display());
+    println!("  {} bytes, {} parameters", gguf.file_len(), gguf.parameters());
+    println!("  sha256 {digest}");
+    println!(
+        "  {}",
+        problem.map_or("runs in Chimera".to_owned(), |p| format!("does not run in Chimera: {p}"))
+    );
+    println!("keys:");
+    for (key, value) in gguf.metadata() {
+        println!("  {key} = {}", text_value(value));
+    }
+    println!("tensors:");
+    for tensor in gguf.tensors() {
+        println!("  {:<32} {:<6} {:?}", tensor.name, tensor.dtype.name(), tensor.dims);
+    }
+    for (dtype, (count, bytes)) in totals(gguf) {
+        println!("{dtype}: {count} tensors, {bytes} bytes");
+    }
+}
+
+fn totals(gguf: &Gguf) -> BTreeMap<&'static str, (usize, usize)> {
+    let mut totals = BTreeMap::new();
+    for tensor in gguf.tensors() {
+        let (count, bytes) = totals.entry(tensor.dtype.name()).or_insert((0, 0));
+        *count += 1;
+        *bytes += tensor.range.len();
+    }
+    totals
+}
+
+/// Strings quoted and escaped, so that control characters of a hostile file never reach the terminal.
+fn text_value(value: &Value) -> String {
+    match value {
+        Value::String(text) => shortened(text),
+        Value::Array(array) => text_array(array),
+        other => json_value(other).to_string(),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    let shown: String = text.chars().take(SHOWN_CHARS).collect();
+    let more = if shown.len() < text.len() { "…" } else { "" };
+    format!("{shown:?}{more}")
+}
+
+fn text_array(array: &Array) -> String {
+    let shown: Vec<String> = match array.as_strings() {
+        Some(strings) => strings.iter().take(SHOWN_ELEMENTS).map(shortened).collect(),
+        None => json_array(array)
+            .as_array()
+            .map_or_else(Vec::new, |items| items.iter().map(Json::to_string).collect()),
+    };
+    let more =
+        if array.len() > shown.len() { format!(", … ({} in all)", array.len()) } else { String::new() };
+    format!("[{}{more}]", shown.join(", "))
+}

@@ -1,0 +1,40 @@
+//! Ctrl-C: the first one stops the answer that is being written, any other ends the program.
+use crate::error::code;
+use chimera_engine::CancelFlag;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+static CURRENT: Mutex<Option<CancelFlag>> = Mutex::new(None);
+
+fn current() -> MutexGuard<'static, Option<CancelFlag>> {
+    // The handler only swaps a flag, so a poisoned lock still holds a valid value.
+    CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Call once. Where the platform refuses a handler, Ctrl-C keeps its default: it ends the program.
+pub fn install() {
+    let _ = ctrlc::set_handler(|| match current().as_ref().filter(|flag| !flag.is_cancelled()) {
+        Some(flag) => flag.cancel(),
+        None => std::process::exit(i32::from(code::INTERRUPTED)),
+    });
+}
+
+/// While this lives, Ctrl-C cancels its flag.
+pub struct Stoppable(CancelFlag);
+
+impl Stoppable {
+    pub fn begin() -> Self {
+        let flag = CancelFlag::default();
+        *current() = Some(flag.clone());
+        Self(flag)
+    }
+
+    pub fn flag(&self) -> &CancelFlag {
+        &self.0
+    }
+}
+
+impl Drop for Stoppable {
+    fn drop(&mut self) {
+        *current() = None;
+    }
+}
