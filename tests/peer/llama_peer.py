@@ -23,6 +23,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -219,7 +220,7 @@ class Peer:
         self.lib.llama_free(self.context)
         self.lib.llama_model_free(self.model)
 
-    def __enter__(self) -> Peer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -274,8 +275,15 @@ def describe() -> dict[str, str]:
     }
 
 
+def peak_rss() -> int:
+    """Bytes; Linux counts in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def perf(path: Path, threads: int, pp: int, tg: int, repeats: int, repack: bool) -> dict[str, object]:
     """Load time, prefill and decode speed (medians), first token of a `pp`-token prompt, peak memory."""
+    open_library()
+    before = peak_rss()
     began = time.perf_counter()
     peer = Peer(path, threads=threads, n_ctx=max(512, pp + tg + 8), repack=repack)
     load_s = time.perf_counter() - began
@@ -298,7 +306,8 @@ def perf(path: Path, threads: int, pp: int, tg: int, repeats: int, repack: bool)
         "first_token_ms": 1e3 * first_token_s,
         f"pp{pp}_tok_s": statistics.median(prefill),
         f"tg{tg}_tok_s": statistics.median(decode),
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_rss_bytes": peak_rss(),
+        "of_which_python_bytes": before,
         "threads": threads,
         "repack": repack,
         **describe(),

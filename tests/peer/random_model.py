@@ -1,11 +1,12 @@
 """Random `granitehybrid` models written by gguf-py, so that neither the reader nor the engine is tested on our own writer.
 
-    python random_model.py OUT.gguf [--variant yarn] [--dtype F32|F16|Q4_0|Q8_0] [--seed 1]
+python random_model.py OUT.gguf [--variant yarn] [--dtype F32|F16|BF16|Q8_0|Q4_0] [--tokenizer tokenizer.json] [--seed 1]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,17 +70,38 @@ def byte_alphabet() -> list[str]:
     return [chr(b) if b in printable else chr(next(spare)) for b in range(256)]
 
 
-def vocabulary() -> tuple[list[str], list[int]]:
-    """Eight control tokens, the bytes, one merged token, padded to a multiple of 32."""
-    control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
-    control += [f"<|reserved_{i}|>" for i in (5, 6, 7)]
-    tokens = [*control, *byte_alphabet(), "Ġa"]
-    types = [gguf.TokenType.CONTROL] * len(control) + [gguf.TokenType.NORMAL] * 257
-    unused = -len(tokens) % 32
-    return tokens + [f"[PAD{i}]" for i in range(unused)], types + [gguf.TokenType.UNUSED] * unused
+@dataclass(frozen=True)
+class Vocabulary:
+    tokens: list[str]
+    types: list[int]
+    merges: list[str]
+
+    @classmethod
+    def of_bytes(cls) -> Vocabulary:
+        """Eight control tokens, the bytes, one merged token, padded to a multiple of 32."""
+        control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
+        control += [f"<|reserved_{i}|>" for i in (5, 6, 7)]
+        tokens = [*control, *byte_alphabet(), "Ġa"]
+        types = [gguf.TokenType.CONTROL] * len(control) + [gguf.TokenType.NORMAL] * 257
+        unused = -len(tokens) % 32
+        tokens += [f"[PAD{i}]" for i in range(unused)]
+        return cls(tokens, types + [gguf.TokenType.UNUSED] * unused, ["Ġ a"])
+
+    @classmethod
+    def of_file(cls, path: Path) -> Vocabulary:
+        """The vocabulary of a tokenizer.json: its special added tokens are control tokens."""
+        data = json.loads(path.read_text(encoding="utf-8"))
+        ids = dict(data["model"]["vocab"])
+        special = {t["content"] for t in data["added_tokens"] if t["special"]}
+        ids |= {t["content"]: t["id"] for t in data["added_tokens"]}
+        tokens = sorted(ids, key=ids.__getitem__)
+        assert [ids[t] for t in tokens] == list(range(len(tokens))), "ids without a gap"
+        types = [gguf.TokenType.CONTROL if t in special else gguf.TokenType.NORMAL for t in tokens]
+        pairs = data["model"]["merges"]
+        return cls(tokens, types, [p if isinstance(p, str) else " ".join(p) for p in pairs])
 
 
-def add_metadata(writer: gguf.GGUFWriter, shape: Shape) -> int:
+def add_metadata(writer: gguf.GGUFWriter, shape: Shape, vocabulary: Vocabulary) -> None:
     key = f"{ARCH}.{{}}".format
     numbers = {
         "block_count": len(shape.kv),
@@ -104,19 +126,17 @@ def add_metadata(writer: gguf.GGUFWriter, shape: Shape) -> int:
     for name, value in ({"rope.scaling.finetuned": True} | shape.rope).items():
         kinds = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
         kinds[type(value)](key(name), value)
-    tokens, types = vocabulary()
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen35")
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges(["Ġ a"])
+    writer.add_token_list(vocabulary.tokens)
+    writer.add_token_types(vocabulary.types)
+    writer.add_token_merges(vocabulary.merges)
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(2)
     writer.add_eot_token_id(2)
     writer.add_pad_token_id(0)
     writer.add_add_bos_token(False)
     writer.add_add_eos_token(False)
-    return len(tokens)
 
 
 def tensors(shape: Shape, n_vocab: int, rng: np.random.Generator):
@@ -161,12 +181,13 @@ def tensors(shape: Shape, n_vocab: int, rng: np.random.Generator):
         yield matrix(blk("ffn_down.weight"), d, shape.ff)
 
 
-def write(path: Path, variant: str, dtype: str = "F32", seed: int = 1) -> Path:
+def write(path: Path, variant: str, dtype: str = "F32", seed: int = 1, tokenizer: Path | None = None) -> Path:
     shape = VARIANTS[variant]
+    vocabulary = Vocabulary.of_file(tokenizer) if tokenizer else Vocabulary.of_bytes()
     kind = gguf.GGMLQuantizationType[dtype]
     writer = gguf.GGUFWriter(path, ARCH)
-    n_vocab = add_metadata(writer, shape)
-    for name, array, is_matrix in tensors(shape, n_vocab, np.random.default_rng(seed)):
+    add_metadata(writer, shape, vocabulary)
+    for name, array, is_matrix in tensors(shape, len(vocabulary.tokens), np.random.default_rng(seed)):
         array = np.ascontiguousarray(array, dtype=np.float32)
         if is_matrix and dtype != "F32":
             writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
@@ -184,9 +205,10 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--variant", choices=VARIANTS, default="plain")
     parser.add_argument("--dtype", choices=["F32", "F16", "BF16", "Q8_0", "Q4_0"], default="F32")
+    parser.add_argument("--tokenizer", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     a = parser.parse_args()
-    write(a.out, a.variant, a.dtype, a.seed)
+    write(a.out, a.variant, a.dtype, a.seed, a.tokenizer)
 
 
 if __name__ == "__main__":
