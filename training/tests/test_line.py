@@ -138,6 +138,7 @@ def test_run_directory_explains_the_run(tokens: Path, tmp_path: Path) -> None:
     assert resolved["model"]["d_model"] == 64 and resolved["train"]["seed"] == 1 and resolved["optim"]["kind"] == "muon"
     assert len(data["hash"]) == 64 and data["shards"]["hi"]["sha256"]
     assert (tmp_path / "code" / "train.py").exists() and (tmp_path / "env.json").exists()
+    assert (tmp_path / "uv.lock").exists()
 
 
 def test_two_ranks_train_as_one(tokens: Path, tmp_path: Path) -> None:

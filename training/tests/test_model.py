@@ -55,7 +55,7 @@ def test_the_committed_fixture_holds_its_golden_logits(variant: str) -> None:
     assert json.loads((TINY / name).read_text()) == hf_config(variants()[variant], "bfloat16")
 
 
-def test_exported_folder_loads_in_transformers_and_gives_the_same_logits(tmp_path) -> None:
+def test_exported_folder_loads_in_transformers_with_its_logits_and_prompts(tmp_path, tokenizer) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = loud(config.tiny())
@@ -65,9 +65,10 @@ def test_exported_folder_loads_in_transformers_and_gives_the_same_logits(tmp_pat
     with torch.no_grad():
         want, got = theirs(ids).logits, model(ids)
     assert (want - got).abs().max() <= 1e-5 * want.abs().max()
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    text = tokenizer.apply_chat_template([{"role": "user", "content": "नमस्ते"}], tokenize=False, add_generation_prompt=True)
-    assert text == "<|im_start|>user\nनमस्ते<|im_end|>\n<|im_start|>assistant\n"
+    turns = [{"role": "system", "content": "संक्षेप में।"}, {"role": "user", "content": " नमस्ते "},
+             {"role": "assistant", "content": "हाँ"}, {"role": "user", "content": "2 + 2?"}]
+    rendered = AutoTokenizer.from_pretrained(tmp_path).apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+    assert rendered == tokenizer.prompt(turns)
 
 
 def test_config_json_carries_what_the_ecosystem_needs() -> None:
@@ -148,6 +149,24 @@ def test_token_by_token_equals_the_whole_sequence() -> None:
         want = model(ids)
         got = torch.stack([step(model, ids[:, t], state) for t in range(40)], dim=1)
     assert (want - got).abs().max() <= 1e-4 * want.abs().max()
+
+
+def test_blocks_of_a_kind_share_one_graph_and_compute_the_same() -> None:
+    torch._dynamo.reset()
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    c = config.tiny(n_layer=5)
+    plain, compiled = loud(c), loud(c)
+    compiled.compile_blocks(backend="aot_eager")
+    ids, seq = torch.randint(8, 1024, (2, 33)), torch.zeros(2, 32, dtype=torch.int32)
+    losses = []
+    for model in (plain, compiled):
+        losses.append(model.loss_sum(ids[:, :-1], ids[:, 1:], seq))
+        losses[-1].backward()
+    assert counters["stats"]["unique_graphs"] == 2  # Mamba and attention; fullgraph: nothing falls out of them
+    assert torch.allclose(*losses)
+    for (name, p), q in zip(plain.named_parameters(), compiled.parameters(), strict=True):
+        assert torch.allclose(p.grad, q.grad, rtol=1e-3, atol=1e-4 * float(p.grad.abs().max())), name
 
 
 def test_a_fresh_model_predicts_uniformly_and_its_blocks_do_nothing() -> None:

@@ -199,10 +199,10 @@ class Chimera(nn.Module):
             if isinstance(module, Linear):
                 module.grid = linear
 
-    def compile_blocks(self) -> None:
+    def compile_blocks(self, backend: str = "inductor") -> None:
         """One graph per kind of block, reused by every block of that kind."""
         for block in self.model.layers:
-            block.compile(fullgraph=True, dynamic=False)
+            block.compile(fullgraph=True, dynamic=False, backend=backend)
 
 
 def document_mask(seq_bt: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """A run directory: everything needed to explain a run, repeat it, or go on with it.
 
     run/config.yaml      the resolved configuration        run/data.json   what it was trained on, with hashes
-    run/code/            the sources that ran              run/env.json    versions and machine
+    run/code/, uv.lock   the sources that ran              run/env.json    versions and machine
     run/metrics.jsonl    one JSON object a line            run/checkpoints/step-00000123/{state.pt,…,COMPLETE}
 
 A checkpoint is written under a temporary name, synced, renamed, and only then marked COMPLETE.
@@ -57,9 +57,12 @@ class Run:
         write_atomic(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
         write_atomic(self.path / "data.json", json.dumps(data, indent=1, ensure_ascii=False).encode())
         write_atomic(self.path / "env.json", json.dumps(environment(), indent=1).encode())
-        code = self.path / "code"
+        code, package = self.path / "code", Path(__file__).parent
         if not code.exists():
-            shutil.copytree(Path(__file__).parent, code, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+            shutil.copytree(package, code, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        lock = package.parents[1] / "uv.lock"
+        if lock.exists():
+            write_atomic(self.path / "uv.lock", lock.read_bytes())
 
     def log(self, **facts: Any) -> None:
         if not self.writer:
