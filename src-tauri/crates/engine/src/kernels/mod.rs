@@ -12,7 +12,8 @@
 //! AMD EPYC (Zen 4), one thread by its CPU time, the machine under heavy load by others, so read ratios and orders of size.
 //! - Decode is at the memory's speed: Q4_0 29 GB/s of weights and Q6_K 23 GB/s, where plain reads give 20 to 31. From cache the
 //!   same loops run at 73 and 59 GB/s (AVX-512), 49 and 30 GB/s (AVX2).
-//! - What costs bandwidth: software prefetch (18 to 13 GB/s), two panels at once (29 to 15), the two-bit tops of Q6_K in
+//! - Against this module's plain Rust on the same CPU: Q4_0 decode 28 times (AVX2 28), prefill 50 to 70 times (AVX2 30).
+//! - What costs bandwidth: software prefetch (Q4_0 18 to 13 GB/s; only Q6_K on AVX2 gains by it, from far ahead), two panels at once (29 to 15), the two-bit tops of Q6_K in
 //!   a region of their own (23 to 10), 4 kB pages (29 to 26 for Q4_0, 31 to 15 for F32).
 //! - Prefill, Q4_0: 280 to 350 GFLOP/s, of about 400 that `vpdpbusd` leaves beside the two float operations a block needs.
 //!   Taking all 512 rows through a panel pair before the next cost a third; 48 at a time cost nothing.

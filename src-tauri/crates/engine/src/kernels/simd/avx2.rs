@@ -225,4 +225,9 @@ impl Simd for Avx2 {
             out
         }
     }
+    #[inline(always)]
+    fn prefetch(self, from: &[u8; 64], ahead: usize) {
+        // SAFETY: a prefetch may name any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().wrapping_add(ahead).cast()) }
+    }
 }

@@ -161,4 +161,9 @@ impl Simd for Avx512 {
         unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v))) };
         out
     }
+    #[inline(always)]
+    fn prefetch(self, from: &[u8; 64], ahead: usize) {
+        // SAFETY: a prefetch may name any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().wrapping_add(ahead).cast()) }
+    }
 }

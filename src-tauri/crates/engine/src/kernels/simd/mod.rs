@@ -3,7 +3,7 @@
 //! A value of a `Simd` type is a token: it can only be made (unsafely, by [`dispatch`]) where the CPU has the instructions,
 //! so holding one is the proof that its intrinsics may run. The generic kernels are `#[inline(always)]` and end up inside
 //! one `#[target_feature]` function per tier. They use no closures over vectors: a closure that is called twice may stay a
-//! function of its own, without the features, in which every intrinsic is a call (measured: silu 60 times slower).
+//! function of its own, without the features, in which every intrinsic is a call (measured: silu 35 times slower).
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -75,6 +75,8 @@ pub(in crate::kernels) trait Simd: Copy + Send + Sync {
     fn load_i8(self, from: &[u8; LANES]) -> Self::V;
     /// Rounds to the nearest integer, ties to even; values are within ±127.
     fn to_i8(self, v: Self::V) -> [i8; LANES];
+    /// Asks for the cache line `ahead` bytes after the start of `from`, which may lie anywhere.
+    fn prefetch(self, from: &[u8; 64], ahead: usize);
 
     #[inline(always)]
     fn to_array(self, v: Self::V) -> [f32; LANES] {

@@ -143,6 +143,8 @@ impl Simd for Plain {
     fn to_i8(self, v: Self::V) -> [i8; LANES] {
         self.round(v).map(|v| v as i8)
     }
+    #[inline(always)]
+    fn prefetch(self, _from: &[u8; 64], _ahead: usize) {}
 }
 
 #[inline(always)]
