@@ -1,9 +1,9 @@
 //! The hot path: quantized products, norms, convolution, scan, rotation and attention, per CPU tier, on one pool of threads.
 //!
 //! # How it is built
-//! - Kernels are written once over sixteen lanes ([`simd`]) and instantiated for each [`CpuTier`]: plain Rust, AVX2, AVX-512 VNNI.
+//! - Kernels are written once over sixteen lanes (`simd`) and instantiated for each [`CpuTier`]: plain Rust, AVX2, AVX-512 VNNI.
 //!   No kernel depends on `target-cpu`; `dispatch` asks the CPU before it enters a `#[target_feature]` function.
-//! - Weights are repacked once, in the bits they have in the file ([`pack`]); activations are quantized once and shared by
+//! - Weights are repacked once, in the bits they have in the file (`pack`); activations are quantized once and shared by
 //!   several products ([`Activation`]).
 //! - Every output is one sum in one order. The number of threads, the number of rows in a call and the cutting of a prompt
 //!   into calls change no bit of any product, scan, convolution or attention row (tested); the tier changes rounding only.
@@ -19,7 +19,7 @@
 //!   Taking all 512 rows through a panel pair before the next cost a third; 48 at a time cost nothing.
 //! - Scan 11 to 13 µs a token and layer (H 24, P 64, N 128), four tokens a pass over the state; attention 9 µs a token and layer
 //!   at 256 positions, 190 µs at 4096 (12 heads, f16 keys), where dot products, not memory, are the limit.
-//! - A closure over vectors that LLVM does not inline loses the target features: silu ran 35 times slower ([`simd`]).
+//! - A closure over vectors that LLVM does not inline loses the target features: silu ran 35 times slower (`simd`).
 //!
 //! # Not here yet
 //! NEON, AVX-VNNI and AMX; K-quants other than Q6_K; the chunked form of the scan (it would change bits with the chunking).
