@@ -1,9 +1,11 @@
 //! The engine: weights, kernels, model, state, tokenizer, template, sampling, generation.
-//! No network, SQL, Tauri, tokio or clock.
+//! No network, SQL, Tauri, tokio or clock. `unsafe` only in `kernels` and for the map in `weights`.
+#![deny(unsafe_code)]
 mod answer;
 mod api;
 mod error;
 mod generate;
+#[allow(unsafe_code)]
 pub mod kernels;
 mod model;
 mod sampling;

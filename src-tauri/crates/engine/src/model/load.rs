@@ -165,11 +165,12 @@ impl Source<'_> {
         };
         let (cols, rows) = (tensor.dims[0], tensor.dims.iter().skip(1).product());
         let dtype = weight_type(tensor)?;
-        PackedMatrix::pack(dtype, rows, cols, self.file.data(tensor), tier, pool).map_err(|source| {
-            match source {
-                KernelError::OutOfMemory { bytes } => EngineError::OutOfMemory { bytes },
-                source => EngineError::UnsupportedShape { tensor: name.to_owned(), source },
-            }
+        let packed = PackedMatrix::pack(dtype, rows, cols, self.file.data(tensor), tier, pool);
+        // At no time does more than one tensor lie in memory twice.
+        self.file.release();
+        packed.map_err(|source| match source {
+            KernelError::OutOfMemory { bytes } => EngineError::OutOfMemory { bytes },
+            source => EngineError::UnsupportedShape { tensor: name.to_owned(), source },
         })
     }
 }

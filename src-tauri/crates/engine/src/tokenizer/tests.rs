@@ -127,6 +127,55 @@ fn clusters_are_held_until_they_are_whole() {
     assert_eq!(stream.finish(), "");
 }
 
+/// The tokenizer's keys as `chimera convert` takes them from a tokenizer.json.
+fn keys_of(json: &serde_json::Value) -> TokenizerData {
+    let strings = |v: &serde_json::Value| v.as_str().unwrap().to_owned();
+    let mut entries: Vec<(u64, String, TokenType)> = Vec::new();
+    for (token, id) in json["model"]["vocab"].as_object().unwrap() {
+        entries.push((id.as_u64().unwrap(), token.clone(), TokenType::Normal));
+    }
+    for added in json["added_tokens"].as_array().unwrap() {
+        let id = added["id"].as_u64().unwrap();
+        entries.retain(|(other, ..)| *other != id);
+        entries.push((id, strings(&added["content"]), TokenType::Control));
+    }
+    entries.sort_by_key(|(id, ..)| *id);
+    let pair = |merge: &serde_json::Value| match merge.as_array() {
+        Some(pair) => format!("{} {}", strings(&pair[0]), strings(&pair[1])),
+        None => strings(merge),
+    };
+    TokenizerData {
+        tokens: entries.iter().map(|(_, token, _)| token).collect(),
+        token_types: entries.iter().map(|(_, _, kind)| *kind).collect(),
+        merges: json["model"]["merges"].as_array().unwrap().iter().map(pair).collect(),
+        ..byte_data(&[])
+    }
+}
+
+#[test]
+fn agrees_with_the_tokenizer_json_on_the_golden_texts() {
+    let texts: serde_json::Value =
+        serde_json::from_str(include_str!("../../../../../tests/fixtures/golden/tokenizer_texts.json"))
+            .unwrap();
+    for source in [
+        include_str!("../../../../../assets/contract/tokenizer.json"),
+        include_str!("../../../../../tests/fixtures/tiny/tokenizer.json"),
+    ] {
+        let ours = Tokenizer::new(&keys_of(&serde_json::from_str(source).unwrap())).unwrap();
+        let theirs: tokenizers::Tokenizer = source.parse().unwrap();
+        for text in texts.as_array().unwrap() {
+            let text = text["text"].as_str().unwrap();
+            let ids = ours.encode(text);
+            let nfc: String = text.nfc().collect();
+            assert_eq!(ours.decode(&ids), nfc);
+            // Theirs makes control tokens of typed markers, ours must not.
+            if !["<|", "<think>", "</think>"].iter().any(|marker| nfc.contains(marker)) {
+                assert_eq!(ids, theirs.encode(nfc, false).unwrap().get_ids(), "{text:?}");
+            }
+        }
+    }
+}
+
 /// Text made of what grows clusters, so that random cases hit the rules.
 fn growing_text() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
