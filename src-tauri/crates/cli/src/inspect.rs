@@ -9,6 +9,8 @@ use std::path::Path;
 
 /// Array elements that are shown before "…".
 const SHOWN_ELEMENTS: usize = 8;
+/// Arrays up to this length are shown whole (one number a block), longer ones in part.
+const WHOLE: usize = 512;
 /// Characters of a string that are shown before "…".
 const SHOWN_CHARS: usize = 100;
 
@@ -58,7 +60,7 @@ fn json_value(value: &Value) -> Json {
         Value::I32(v) => json!(v),
         Value::U64(v) => json!(v),
         Value::I64(v) => json!(v),
-        Value::F32(v) => json!(v),
+        Value::F32(v) => json_f32(*v),
         Value::F64(v) => json!(v),
         Value::Bool(v) => json!(v),
         Value::String(v) => json!(v),
@@ -66,8 +68,12 @@ fn json_value(value: &Value) -> Json {
     }
 }
 
+/// The shortest decimal that reads back as this f32 (1e-5, not 9.999999747378752e-6).
+fn json_f32(value: f32) -> Json {
+    value.to_string().parse::<f64>().map_or(Json::Null, |v| json!(v))
+}
+
 fn json_array(array: &Array) -> Json {
-    const WHOLE: usize = 512;
     if array.len() > WHOLE {
         return json!({"type": format!("{}", array.element_type()), "length": array.len()});
     }
@@ -80,7 +86,7 @@ fn json_array(array: &Array) -> Json {
         Array::I32(v) => json!(v),
         Array::U64(v) => json!(v),
         Array::I64(v) => json!(v),
-        Array::F32(v) => json!(v),
+        Array::F32(v) => v.iter().copied().map(json_f32).collect(),
         Array::F64(v) => json!(v),
         Array::Bool(v) => json!(v),
         Array::String(v) => v.iter().map(Json::from).collect(),
@@ -134,11 +140,10 @@ fn shortened(text: &str) -> String {
 }
 
 fn text_array(array: &Array) -> String {
-    let shown: Vec<String> = match array.as_strings() {
-        Some(strings) => strings.iter().take(SHOWN_ELEMENTS).map(shortened).collect(),
-        None => json_array(array)
-            .as_array()
-            .map_or_else(Vec::new, |items| items.iter().map(Json::to_string).collect()),
+    let shown: Vec<String> = match array {
+        Array::String(v) => v.iter().take(SHOWN_ELEMENTS).map(shortened).collect(),
+        Array::I32(v) if v.len() > WHOLE => v.iter().take(SHOWN_ELEMENTS).map(i32::to_string).collect(),
+        _ => json_array(array).as_array().into_iter().flatten().map(Json::to_string).collect(),
     };
     let more =
         if array.len() > shown.len() { format!(", … ({} in all)", array.len()) } else { String::new() };

@@ -121,27 +121,19 @@ fn mamba(out: &mut Vec<Planned>, at: &Namer<'_>, config: &Config) {
         let (name, source) = at(part, hf);
         out.push(matrix(&name, &source, rows, columns, Transform::AsIs));
     }
-    let as_is = Transform::AsIs;
-    // F16 here crashes ggml_ssm_conv; llama.cpp adds the bias unconditionally and wants A and D as {1, H}.
-    let f32s: [(&str, &str, Vec<usize>, Vec<usize>, Transform); 6] = [
-        (
-            "ssm_conv1d.weight",
-            "mamba.conv1d.weight",
-            vec![config.d_conv, conv_dim],
-            vec![conv_dim, 1, config.d_conv],
-            as_is,
-        ),
-        ("ssm_conv1d.bias", "mamba.conv1d.bias", vec![conv_dim], vec![conv_dim], as_is),
-        ("ssm_dt.bias", "mamba.dt_bias", vec![heads], vec![heads], as_is),
-        ("ssm_a", "mamba.A_log", vec![1, heads], vec![heads], Transform::NegExp),
-        ("ssm_d", "mamba.D", vec![1, heads], vec![heads], as_is),
-        ("ssm_norm.weight", "mamba.norm.weight", vec![d_inner, 1], vec![d_inner], as_is),
-    ];
-    for (part, hf, dims, shape, transform) in f32s {
+    let mut f32s = |part: &str, hf: &str, dims: Vec<usize>, shape: Vec<usize>, transform| {
         let (name, source) = at(part, hf);
         let source = Source::Checkpoint { name: source, shape, transform };
         out.push(Planned { name, dims, is_matrix: false, source });
-    }
+    };
+    let (as_is, taps) = (Transform::AsIs, config.d_conv);
+    // F16 crashes ggml_ssm_conv; llama.cpp adds the bias unconditionally and wants A and D as {1, H}.
+    f32s("ssm_conv1d.weight", "mamba.conv1d.weight", vec![taps, conv_dim], vec![conv_dim, 1, taps], as_is);
+    f32s("ssm_conv1d.bias", "mamba.conv1d.bias", vec![conv_dim], vec![conv_dim], as_is);
+    f32s("ssm_dt.bias", "mamba.dt_bias", vec![heads], vec![heads], as_is);
+    f32s("ssm_a", "mamba.A_log", vec![1, heads], vec![heads], Transform::NegExp);
+    f32s("ssm_d", "mamba.D", vec![1, heads], vec![heads], as_is);
+    f32s("ssm_norm.weight", "mamba.norm.weight", vec![d_inner, 1], vec![d_inner], as_is);
 }
 
 fn attention(out: &mut Vec<Planned>, at: &Namer<'_>, kv_heads: usize, config: &Config) {

@@ -3,4 +3,5 @@ mod chat;
 mod checkpoint;
 mod convert;
 mod files;
+mod golden;
 mod run;
