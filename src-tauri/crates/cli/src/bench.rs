@@ -1,10 +1,11 @@
 //! `chimera bench`: load, first token, prefill, decode, peak memory. Medians over `--repeats`.
 use crate::args::BenchArgs;
+use crate::console::{self, Output};
 use crate::error::CliError;
 use crate::model;
 use chimera_engine::{CancelFlag, Model, Session, TokenId};
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -78,8 +79,7 @@ pub fn run(args: &BenchArgs) -> Result<(), CliError> {
         decode_tokens: args.decode_tokens,
         repeats: args.repeats,
     };
-    print(&report, args.json);
-    Ok(())
+    print(&report, args.json)
 }
 
 fn check_fits(model: &Model, args: &BenchArgs) -> Result<(), CliError> {
@@ -92,23 +92,22 @@ fn check_fits(model: &Model, args: &BenchArgs) -> Result<(), CliError> {
     })
 }
 
-fn print(report: &Report<'_>, as_json: bool) {
+fn print(report: &Report<'_>, as_json: bool) -> Result<(), CliError> {
     if as_json {
-        println!("{}", serde_json::json!(report));
-        return;
+        return console::line(serde_json::json!(report));
     }
-    println!("{} ({}, {} bytes)", report.model, report.quantization, report.model_bytes);
-    println!("{} · {} threads · {}", report.cpu_tier, report.threads, report.backend);
-    println!("load         {:>9.1} ms", report.load_ms);
-    println!(
-        "first token  {:>9.1} ms (from process start, {FIRST_TOKEN_PROMPT}-token prompt)",
-        report.first_token_ms
-    );
-    println!("prefill      {:>9.1} tokens/s ({} tokens)", report.prefill_tok_s, report.prompt_tokens);
-    println!("decode       {:>9.1} tokens/s ({} tokens)", report.decode_tok_s, report.decode_tokens);
+    let mut out = Output::new();
+    let mut line =
+        |label: &str, value: f64, unit: &str| out.raw(&format!("{label:<12} {value:>10.1} {unit}\n"));
+    line("load", report.load_ms, "ms");
+    line("first token", report.first_token_ms, "ms from process start (64-token prompt)");
+    line("prefill", report.prefill_tok_s, &format!("tokens/s ({} tokens)", report.prompt_tokens));
+    line("decode", report.decode_tok_s, &format!("tokens/s ({} tokens)", report.decode_tokens));
     if let Some(bytes) = report.peak_rss_bytes {
-        println!("peak memory  {:>9.1} MB", bytes as f64 / 1e6);
+        line("peak memory", bytes as f64 / 1e6, "MB");
     }
+    out.raw(&format!("{} · {} · {} threads\n", report.model, report.cpu_tier, report.threads));
+    out.finish()
 }
 
 /// The child's part: load, read, sample greedily, say so.
@@ -119,9 +118,7 @@ fn probe(args: &BenchArgs) -> Result<(), CliError> {
     let prompt = prompt(&model, FIRST_TOKEN_PROMPT);
     let mut session = Session::new(model);
     let token = likeliest(session.prefill(&prompt, &CancelFlag::default(), &mut |_, _| {})?);
-    let mut out = std::io::stdout().lock();
-    let line = serde_json::json!(Probe { load_ms, token }).to_string();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|e| CliError::write(Path::new("<stdout>"), e))
+    console::line(serde_json::json!(Probe { load_ms, token }))
 }
 
 /// (load, first token) of a fresh process, in milliseconds.

@@ -2,7 +2,8 @@
 use crate::args::{BpbArgs, LogitsArgs};
 use crate::error::{CliError, InputFault};
 use crate::gguf_io::NewFile;
-use crate::model;
+use crate::interrupt::Stoppable;
+use crate::{console, model};
 use chimera_engine::{CancelFlag, Session, TokenId};
 use serde_json::json;
 use std::io::Write;
@@ -36,17 +37,15 @@ pub fn bpb(args: &BpbArgs) -> Result<(), CliError> {
     let bits_per_token = total.bits / total.tokens as f64;
     let bits_per_byte = bits_per_token * tokens.len() as f64 / bytes.len() as f64;
     if args.json {
-        let report = json!({"bits_per_byte": bits_per_byte, "tokens": tokens.len(), "bytes": bytes.len(),
-            "context": context, "scored_tokens": total.tokens, "bits_per_token": bits_per_token});
-        println!("{report}");
-    } else {
-        println!(
-            "{bits_per_byte:.4} bits per byte ({} tokens, {} bytes, context {context})",
-            tokens.len(),
-            bytes.len()
+        return console::line(
+            json!({"bits_per_byte": bits_per_byte, "tokens": tokens.len(), "bytes": bytes.len(),
+            "context": context, "scored_tokens": total.tokens, "bits_per_token": bits_per_token}),
         );
     }
-    Ok(())
+    let (tokens, bytes) = (tokens.len(), bytes.len());
+    console::line(format_args!(
+        "{bits_per_byte:.4} bits per byte ({tokens} tokens, {bytes} bytes, context {context})"
+    ))
 }
 
 /// Σ −log2 p over the tokens that were scored.
@@ -95,10 +94,12 @@ pub fn logits(args: &LogitsArgs) -> Result<(), CliError> {
         std::fs::read(&args.tokens_file).map_err(|source| CliError::read(&args.tokens_file, source))?;
     let tokens: Vec<TokenId> = serde_json::from_slice(&text).map_err(|_| bad())?;
     let mut session = Session::new(model::open(&args.model)?);
+    let stoppable = Stoppable::begin();
     let mut file = NewFile::create(&args.out)?;
     let failed = |source| CliError::write(&args.out, source);
     let mut out = file.writer();
     for chunk in tokens.chunks(ROWS) {
+        stoppable.check()?;
         let bytes: Vec<u8> = session.logits_all(chunk)?.iter().flat_map(|l| l.to_le_bytes()).collect();
         out.write_all(&bytes).map_err(failed)?;
     }

@@ -1,4 +1,5 @@
 //! `chimera inspect`: what a GGUF file says about itself. Any well-formed file can be shown, ours or not.
+use crate::console::{self, Output};
 use crate::digest::sha256;
 use crate::error::CliError;
 use crate::gguf_io;
@@ -19,11 +20,11 @@ pub fn run(path: &Path, as_json: bool) -> Result<(), CliError> {
     let digest = sha256(&bytes);
     let problem = ValidModel::from_gguf(gguf.clone()).err().map(|e| e.to_string());
     if as_json {
-        println!("{}", report(path, &gguf, &digest, problem.as_deref()));
-    } else {
-        print_text(path, &gguf, &digest, problem.as_deref());
+        return console::line(report(path, &gguf, &digest, problem.as_deref()));
     }
-    Ok(())
+    let mut out = Output::new();
+    lines(path, &gguf, &digest, problem.as_deref()).iter().for_each(|line| out.raw(&format!("{line}\n")));
+    out.finish()
 }
 
 /// Long arrays (the vocabulary) appear by type and length only.
@@ -93,25 +94,20 @@ fn json_array(array: &Array) -> Json {
     }
 }
 
-fn print_text(path: &Path, gguf: &Gguf, digest: &str, problem: Option<&str>) {
-    println!("{}", path.display());
-    println!("  {} bytes, {} parameters", gguf.file_len(), gguf.parameters());
-    println!("  sha256 {digest}");
-    println!(
-        "  {}",
-        problem.map_or("runs in Chimera".to_owned(), |p| format!("does not run in Chimera: {p}"))
-    );
-    println!("keys:");
-    for (key, value) in gguf.metadata() {
-        println!("  {key} = {}", text_value(value));
-    }
-    println!("tensors:");
-    for tensor in gguf.tensors() {
-        println!("  {:<32} {:<6} {:?}", tensor.name, tensor.dtype.name(), tensor.dims);
-    }
-    for (dtype, (count, bytes)) in totals(gguf) {
-        println!("{dtype}: {count} tensors, {bytes} bytes");
-    }
+fn lines(path: &Path, gguf: &Gguf, digest: &str, problem: Option<&str>) -> Vec<String> {
+    let mut out = vec![
+        path.display().to_string(),
+        format!("  {} bytes, {} parameters", gguf.file_len(), gguf.parameters()),
+        format!("  sha256 {digest}"),
+        problem.map_or("  runs in Chimera".to_owned(), |p| format!("  does not run in Chimera: {p}")),
+        "keys:".to_owned(),
+    ];
+    out.extend(gguf.metadata().iter().map(|(key, value)| format!("  {key} = {}", text_value(value))));
+    out.push("tensors:".to_owned());
+    out.extend(gguf.tensors().iter().map(|t| format!("  {:<32} {:<6} {:?}", t.name, t.dtype.name(), t.dims)));
+    let total = |(dtype, (count, bytes))| format!("{dtype}: {count} tensors, {bytes} bytes");
+    out.extend(totals(gguf).into_iter().map(total));
+    out
 }
 
 fn totals(gguf: &Gguf) -> BTreeMap<&'static str, (usize, usize)> {

@@ -1,5 +1,5 @@
-//! Ctrl-C: the first one stops the answer that is being written, any other ends the program.
-use crate::error::code;
+//! Ctrl-C: the first one stops what is being made (an answer, a file), any other ends the program.
+use crate::error::{CliError, code};
 use chimera_engine::CancelFlag;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +26,11 @@ impl Stoppable {
         let flag = CancelFlag::default();
         *current() = Some(flag.clone());
         Self(flag)
+    }
+
+    /// Between the steps of long work: ends it, and with it its temporary files, once Ctrl-C was pressed.
+    pub fn check(&self) -> Result<(), CliError> {
+        if self.0.is_cancelled() { Err(CliError::Interrupted) } else { Ok(()) }
     }
 
     pub fn flag(&self) -> &CancelFlag {

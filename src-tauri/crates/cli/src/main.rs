@@ -2,6 +2,7 @@
 mod args;
 mod bench;
 mod chat;
+mod console;
 mod convert;
 mod digest;
 mod error;
@@ -25,10 +26,12 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let lang = Lang::from_env();
-    match run(Cli::parse().command, lang) {
+    let cli = Cli::parse();
+    interrupt::install();
+    match run(cli.command, lang) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}: {}", lang.pick("error", "त्रुटि"), error.sentence(lang));
+            console::note(format_args!("{}: {}", lang.pick("error", "त्रुटि"), error.sentence(lang)));
             ExitCode::from(error.exit_code())
         }
     }

@@ -1,6 +1,7 @@
 //! `chimera quantize`: a float GGUF → Q4_0 or Q8_0 matrices with an embedding of its own type.
 use crate::error::CliError;
 use crate::gguf_io::{self, Loaded, NewFile};
+use crate::interrupt::Stoppable;
 use crate::quant::{MAX_MAGNITUDE, Quant};
 use chimera_gguf::{GgmlType, TensorInfo, Writer};
 use std::path::Path;
@@ -45,9 +46,11 @@ pub fn run(input: &Path, out: &Path, matrices: MatrixType, embedding: EmbeddingT
         writer.tensor(&tensor.name, &tensor.dims, treatment.dtype(tensor)).map_err(written)?;
         work.push((tensor, treatment));
     }
+    let stoppable = Stoppable::begin();
     let mut file = NewFile::create(out)?;
     let mut data = writer.write_header(file.writer()).map_err(written)?;
     for (tensor, treatment) in work {
+        stoppable.check()?;
         let source = tensor.data(&bytes).unwrap_or_default();
         data.tensor(&tensor.name, &treatment.apply(tensor, source)?).map_err(written)?;
     }

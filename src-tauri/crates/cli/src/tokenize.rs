@@ -1,7 +1,8 @@
 //! `chimera tokenize`: the ids that ordinary text becomes.
 use crate::args::TokenizeArgs;
+use crate::console::Output;
 use crate::error::{CliError, InputFault};
-use crate::{gguf_io, model};
+use crate::{console, gguf_io, model};
 use chimera_engine::Tokenizer;
 use std::io::Read;
 
@@ -11,13 +12,11 @@ pub fn run(args: &TokenizeArgs) -> Result<(), CliError> {
     let text = args.text.clone().map_or_else(read_stdin, Ok)?;
     let ids = tokenizer.encode(&text);
     if args.json {
-        println!("{}", serde_json::json!(ids));
-        return Ok(());
+        return console::line(serde_json::json!(ids));
     }
-    for id in ids {
-        println!("{id}\t{:?}", tokenizer.decode(&[id]));
-    }
-    Ok(())
+    let mut out = Output::new();
+    ids.iter().for_each(|&id| out.raw(&format!("{id}\t{:?}\n", tokenizer.decode(&[id]))));
+    out.finish()
 }
 
 fn read_stdin() -> Result<String, CliError> {

@@ -1,4 +1,5 @@
 //! `chimera verify`: may this file be trusted to run? Structure, contract, every weight, the tokenizer.
+use crate::console;
 use crate::digest::sha256;
 use crate::error::CliError;
 use crate::gguf_io::{self, Loaded};
@@ -30,15 +31,11 @@ pub fn run(path: &Path, as_json: bool, lang: Lang) -> Result<(), CliError> {
     PROBES.iter().try_for_each(|text| check_round_trip(&tokenizer, text))?;
     let digest = sha256(&bytes);
     if as_json {
-        let report = json!({"file": path.display().to_string(), "ok": true, "sha256": digest, "bytes": bytes.len(),
-            "parameters": model.gguf.parameters(), "tensors": model.gguf.tensors().len(),
-            "vocab_size": model.config.vocab_size, "context_length": model.config.context_length});
-        println!("{report}");
-    } else {
-        println!("{}: {}", path.display(), lang.pick("ok", "ठीक है"));
-        println!("sha256 {digest}");
+        return console::line(json!({"file": path.display().to_string(), "ok": true, "sha256": digest,
+            "bytes": bytes.len(), "parameters": model.gguf.parameters(), "tensors": model.gguf.tensors().len(),
+            "vocab_size": model.config.vocab_size, "context_length": model.config.context_length}));
     }
-    Ok(())
+    console::line(format_args!("{}: {}\nsha256 {digest}", path.display(), lang.pick("ok", "ठीक है")))
 }
 
 fn check_round_trip(tokenizer: &Tokenizer, text: &str) -> Result<(), CliError> {

@@ -3,6 +3,7 @@ use super::{generate, messages};
 use crate::args::ChatArgs;
 use crate::error::{CliError, InputFault};
 use crate::gguf_io::NewFile;
+use crate::interrupt::Stoppable;
 use crate::{json_text, model};
 use chimera_engine::{ChatMessage, EngineError, FinishReason, Session};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,11 +23,12 @@ struct Row {
 pub fn run(input: &Path, output: &Path, args: &ChatArgs) -> Result<(), CliError> {
     let rows = read_rows(input)?;
     let mut session = Session::new(model::open(&args.model)?);
+    let stoppable = Stoppable::begin();
     let mut file = NewFile::create(output)?;
     let mut out = file.writer();
     let progress = progress(rows.len());
     for row in rows {
-        let mut line = answer(&mut session, row, input, args)?;
+        let mut line = answer(&mut session, row, input, args, &stoppable)?;
         line.push('\n');
         out.write_all(line.as_bytes()).map_err(|source| CliError::write(output, source))?;
         progress.inc(1);
@@ -38,16 +40,23 @@ pub fn run(input: &Path, output: &Path, args: &ChatArgs) -> Result<(), CliError>
 }
 
 /// Each row is a conversation of its own, with the same seed wherever it stands; equal prefixes are read once.
-fn answer(session: &mut Session, row: Row, input: &Path, args: &ChatArgs) -> Result<String, CliError> {
+fn answer(
+    session: &mut Session,
+    row: Row,
+    input: &Path,
+    args: &ChatArgs,
+    stoppable: &Stoppable,
+) -> Result<String, CliError> {
     session.reset();
-    let completion = generate(session, &row.messages, &args.sampling, &mut |_| {}).map_err(|e| match e {
-        CliError::Engine(EngineError::ContextFull { needed, limit }) => CliError::BadLine {
-            path: input.to_owned(),
-            line: row.line,
-            reason: InputFault::TooLong { needed, limit },
-        },
-        other => other,
-    })?;
+    let completion =
+        generate(session, &row.messages, &args.sampling, stoppable, &mut |_| {}).map_err(|e| match e {
+            CliError::Engine(EngineError::ContextFull { needed, limit }) => CliError::BadLine {
+                path: input.to_owned(),
+                line: row.line,
+                reason: InputFault::TooLong { needed, limit },
+            },
+            other => other,
+        })?;
     if completion.finish == FinishReason::Cancelled {
         return Err(CliError::Interrupted);
     }

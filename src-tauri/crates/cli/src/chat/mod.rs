@@ -4,15 +4,14 @@ mod messages;
 mod repl;
 
 use crate::args::{ChatArgs, SamplingArgs};
+use crate::console::Output;
 use crate::error::CliError;
-use crate::interrupt::{self, Stoppable};
+use crate::interrupt::Stoppable;
 use crate::lang::Lang;
 use crate::model;
 use chimera_engine::{ChatMessage, Completion, FinishReason, GenerateEvent, Role, Session, template};
-use std::io::{IsTerminal, Write};
 
 pub fn run(args: &ChatArgs, lang: Lang) -> Result<(), CliError> {
-    interrupt::install();
     if let Some([input, output]) = args.batch.as_deref() {
         return batch::run(input, output, args);
     }
@@ -30,7 +29,8 @@ pub fn run(args: &ChatArgs, lang: Lang) -> Result<(), CliError> {
 fn answer(args: &ChatArgs, messages: &[ChatMessage]) -> Result<(), CliError> {
     let mut session = Session::new(model::open(&args.model)?);
     let mut out = Output::new();
-    let completion = generate(&mut session, messages, &args.sampling, &mut |event| {
+    let stoppable = Stoppable::begin();
+    let completion = generate(&mut session, messages, &args.sampling, &stoppable, &mut |event| {
         if let GenerateEvent::Text(text) = event {
             out.print(text);
         }
@@ -47,53 +47,10 @@ fn generate(
     session: &mut Session,
     messages: &[ChatMessage],
     sampling: &SamplingArgs,
+    stoppable: &Stoppable,
     events: &mut dyn FnMut(GenerateEvent<'_>),
 ) -> Result<Completion, CliError> {
     let options = sampling.generate_options();
     let prompt = template::render(session.model().tokenizer(), messages, options.think)?;
-    let stoppable = Stoppable::begin();
     Ok(session.generate(&prompt, &options, stoppable.flag(), events)?)
-}
-
-/// Standard output that remembers its first error: the events of an answer cannot return one.
-struct Output {
-    /// Control characters that a model writes must not reach a terminal.
-    terminal: bool,
-    failure: Option<std::io::Error>,
-}
-
-impl Output {
-    fn new() -> Self {
-        Self { terminal: std::io::stdout().is_terminal(), failure: None }
-    }
-
-    /// Text of the model.
-    fn print(&mut self, text: &str) {
-        if self.terminal && text.contains(is_unsafe) {
-            self.raw(&text.replace(is_unsafe, "\u{fffd}"));
-        } else {
-            self.raw(text);
-        }
-    }
-
-    fn raw(&mut self, text: &str) {
-        if self.failure.is_none() {
-            let mut out = std::io::stdout().lock();
-            self.failure = out.write_all(text.as_bytes()).and_then(|()| out.flush()).err();
-        }
-    }
-
-    /// A reader that went away (`| head`) is no failure of ours.
-    fn finish(self) -> Result<(), CliError> {
-        match self.failure {
-            Some(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(CliError::write(std::path::Path::new("<stdout>"), error))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-fn is_unsafe(c: char) -> bool {
-    c.is_control() && c != '\n' && c != '\t'
 }

@@ -1,7 +1,9 @@
 //! The interactive conversation.
-use super::{Output, generate};
+use super::generate;
 use crate::args::ChatArgs;
+use crate::console::{self, Output};
 use crate::error::CliError;
+use crate::interrupt::Stoppable;
 use crate::lang::Lang;
 use crate::model;
 use chimera_engine::{ChatMessage, Completion, FinishReason, GenerateEvent, Role, Session, template};
@@ -77,12 +79,12 @@ fn stdin_error(error: ReadlineError) -> CliError {
 impl Repl<'_> {
     /// Notices go to standard error, so that a pipe sees answers only.
     fn say(&self, en: &str, hi: &str) {
-        eprintln!("{}", self.lang.pick(en, hi));
+        console::note(self.lang.pick(en, hi));
     }
 
     fn welcome(&self) {
         let info = self.session.model().info();
-        eprintln!("Chimera · {} · {}", info.name, info.quantization);
+        console::note(format_args!("Chimera · {} · {}", info.name, info.quantization));
         self.say(
             "Ask in Hindi or English. /help lists the commands.",
             "हिंदी या अंग्रेज़ी में पूछिए। /help से आदेश देखिए।",
@@ -136,24 +138,27 @@ impl Repl<'_> {
 
     fn stream(&mut self) -> Result<Completion, CliError> {
         let mut out = Output::new();
+        let stoppable = Stoppable::begin();
         // Thinking is shown, dimmed, to people only.
         let (terminal, mut thinking) = (out.terminal, false);
         let completion =
-            generate(&mut self.session, &self.messages, &self.args.sampling, &mut |event| match event {
-                GenerateEvent::Thinking(text) if terminal => {
-                    if !thinking {
-                        out.raw("\x1b[2m");
-                        thinking = true;
+            generate(&mut self.session, &self.messages, &self.args.sampling, &stoppable, &mut |event| {
+                match event {
+                    GenerateEvent::Thinking(text) if terminal => {
+                        if !thinking {
+                            out.raw("\x1b[2m");
+                            thinking = true;
+                        }
+                        out.print(text);
                     }
-                    out.print(text);
-                }
-                GenerateEvent::Text(text) => {
-                    if std::mem::take(&mut thinking) {
-                        out.raw("\x1b[0m\n");
+                    GenerateEvent::Text(text) => {
+                        if std::mem::take(&mut thinking) {
+                            out.raw("\x1b[0m\n");
+                        }
+                        out.print(text);
                     }
-                    out.print(text);
+                    _ => {}
                 }
-                _ => {}
             })?;
         out.raw(if thinking { "\x1b[0m\n" } else { "\n" });
         out.finish()?;

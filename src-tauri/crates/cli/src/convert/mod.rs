@@ -12,6 +12,7 @@ pub use error::{CheckpointError, TokenizerFault};
 
 use crate::error::CliError;
 use crate::gguf_io::{self, NewFile};
+use crate::interrupt::Stoppable;
 use chimera_gguf::{GgmlType, Writer};
 use config::Config;
 use plan::{Planned, Source};
@@ -69,9 +70,11 @@ pub fn run(dir: &Path, out: &Path, dtype: FloatType, mut general: General) -> Re
     for planned in &plan {
         writer.tensor(&planned.name, &planned.dims, dtype_of(planned, dtype)).map_err(written)?;
     }
+    let stoppable = Stoppable::begin();
     let mut file = NewFile::create(out)?;
     let mut data = writer.write_header(file.writer()).map_err(written)?;
     for planned in &plan {
+        stoppable.check()?;
         let values = read(planned, &mut weights).map_err(at_dir)?;
         let bytes = gguf_io::encode_floats(&values, dtype_of(planned, dtype))
             .map_err(|bad| at_dir(out_of_range(planned, bad, dtype)))?;

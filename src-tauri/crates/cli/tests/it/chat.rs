@@ -207,3 +207,74 @@ fn the_reference_backend_answers_too() {
     args.extend(["--temperature", "0"]);
     assert_eq!(chimera(&args).code, 0);
 }
+
+/// Waits until `there` holds, without sleeping.
+#[cfg(unix)]
+fn until(mut there: impl FnMut() -> bool) {
+    while !there() {
+        std::thread::yield_now();
+    }
+}
+
+#[cfg(unix)]
+fn interrupt(child: &std::process::Child) {
+    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_in_a_batch_ends_it_and_leaves_nothing() {
+    let dir = TempDir::new().unwrap();
+    let row = json!({"messages": [{"role": "user", "content": "x"}]});
+    let input = write(&dir, "in.jsonl", &format!("{row}\n").repeat(100_000));
+    let output = dir.path().join("out.jsonl");
+    let mut args = vec!["chat", "--batch", s(&input), s(&output), "--model", s(&tiny().q4_0)];
+    args.extend(["--threads", "1"]);
+    let mut child = command(&args).stderr(Stdio::piped()).spawn().unwrap();
+    until(|| std::fs::read_dir(dir.path()).unwrap().count() == 2);
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "only the input is left");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_the_answer_and_the_conversation_goes_on() {
+    use std::io::Read;
+    // The slow backend, so that the answer is still being written when the signal arrives.
+    let args = ["chat", "--model", s(&tiny().q4_0), "--max-tokens", "400", "--backend", "reference"];
+    let mut child =
+        command(&args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"first\n").unwrap();
+    let mut byte = [0];
+    child.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+    interrupt(&child);
+    stdin.write_all(b"/help\n/quit\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("(stopped)") && stderr.contains("/new   start"), "{stderr}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut child =
+        command(&["inspect", s(&tiny().q4_0)]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_bad_row_is_named_in_hindi_too() {
+    let dir = TempDir::new().unwrap();
+    let input = write(&dir, "in.jsonl", "{}\n");
+    let output = dir.path().join("out.jsonl");
+    let mut hindi = command(&with_model(&["--batch", s(&input), s(&output)]));
+    hindi.env("LC_ALL", "hi_IN.UTF-8");
+    let outcome = finish(hindi);
+    assert_eq!(outcome.code, 5);
+    assert!(outcome.stderr.contains("पंक्ति 1: \"messages\" नहीं है"), "{}", outcome.stderr);
+}

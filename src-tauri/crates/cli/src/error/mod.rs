@@ -1,4 +1,6 @@
 //! Everything a command can end with: a closed list with facts in fields, an exit code and a sentence in two languages.
+mod hindi;
+
 use crate::convert::CheckpointError;
 use crate::lang::Lang;
 use chimera_engine::EngineError;
@@ -151,47 +153,7 @@ impl CliError {
     pub fn sentence(&self, lang: Lang) -> String {
         match lang {
             Lang::En => self.to_string(),
-            Lang::Hi => self.hindi(),
-        }
-    }
-
-    fn hindi(&self) -> String {
-        match self {
-            Self::SameFile { path } => {
-                format!("{} इनपुट और आउटपुट दोनों है; फ़ाइल उसी जगह नहीं बदली जाती", path.display())
-            }
-            Self::Usage { option, needs } => format!("--{option} को चाहिए: {needs}"),
-            Self::ModelMissing { path } => format!("{} पर कोई मॉडल फ़ाइल नहीं है", path.display()),
-            Self::NoModel { looked } => format!("कोई मॉडल नहीं मिला; यहाँ देखा गया: {}", list(looked)),
-            Self::Malformed { path, source } => format!("{} सही GGUF फ़ाइल नहीं है: {source}", path.display()),
-            Self::Contract { path, source } => {
-                format!("{} ऐसा मॉडल नहीं है जिसे Chimera चला सके: {source}", path.display())
-            }
-            Self::Checkpoint { dir, source } => format!("{} बदला नहीं जा सकता: {source}", dir.display()),
-            Self::NotFinite { tensor, index } => format!("टेंसर {tensor} का मान {index} सीमित संख्या नहीं है"),
-            Self::TokenizerRoundTrip { text, found } => format!("टोकनाइज़र ने {text:?} को {found:?} बना दिया"),
-            Self::Requantize { tensor, dtype } => {
-                format!("टेंसर {tensor} पहले से {dtype} है; F32, F16 या BF16 से शुरू करें")
-            }
-            Self::RaggedRow { tensor, row, dtype } => {
-                format!("टेंसर {tensor} की पंक्तियों में {row} मान हैं, जो {dtype} के ब्लॉक में नहीं बँटते; दूसरा प्रकार चुनें")
-            }
-            Self::TooLarge { tensor, value } => {
-                format!("टेंसर {tensor} का मान {value} अपने प्रकार के लिए बहुत बड़ा है")
-            }
-            Self::BadLine { path, line, reason } => format!("{}: पंक्ति {line}: {reason}", path.display()),
-            Self::BadInput { path, reason } => format!("{}: {reason}", path.display()),
-            Self::EmptyMessage => "संदेश खाली है".to_owned(),
-            Self::TextTooShort { path, tokens, needed } => {
-                format!("{} में {tokens} टोकन हैं, एक खिड़की को {needed} चाहिए", path.display())
-            }
-            Self::Read { path, source } => format!("{} पढ़ी नहीं जा सकती: {source}", path.display()),
-            Self::Write { path, source } => format!("{} लिखी नहीं जा सकती: {source}", path.display()),
-            Self::DiskFull { path } => format!("{} के लिए डिस्क में जगह नहीं बची", path.display()),
-            Self::WriteGguf { path, source } => format!("{} लिखी नहीं जा सकती: {source}", path.display()),
-            Self::Engine(source) => format!("मॉडल चलाने में गड़बड़ी: {source}"),
-            Self::Probe { reason } => format!("पहले टोकन की जाँच विफल रही: {reason}"),
-            Self::Interrupted => "रोक दिया गया".to_owned(),
+            Lang::Hi => hindi::sentence(self),
         }
     }
 }
