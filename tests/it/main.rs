@@ -1,1 +1,4 @@
 //! One integration binary.
+mod gguf_attacks;
+mod gguf_damage;
+mod raw_gguf;
