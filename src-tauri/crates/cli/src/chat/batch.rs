@@ -80,7 +80,8 @@ fn read_rows(path: &Path) -> Result<Vec<Row>, CliError> {
 
 fn parse_row(line: usize, text: &[u8]) -> Result<Row, InputFault> {
     let text = str::from_utf8(text).map_err(|_| InputFault::NotUtf8)?;
-    let value: Value = serde_json::from_str(text).map_err(|e| InputFault::Json(e.to_string()))?;
+    let value: Value = serde_json::from_str(text)
+        .map_err(|e| InputFault::Json(e.to_string().replace(" at line 1 column", " at column")))?;
     let Value::Object(fields) = value else { return Err(InputFault::NotObject) };
     let messages = messages::parse(fields.get("messages").unwrap_or(&Value::Null))?;
     Ok(Row { line, kept: kept_members(text), messages })

@@ -88,7 +88,7 @@ fn batch_names_the_bad_line_before_it_answers_any() {
     let dir = TempDir::new().unwrap();
     let good = r#"{"messages": [{"role": "user", "content": "x"}]}"#;
     for (bad, part) in [
-        ("{not json", "line 2: not valid JSON"),
+        ("{not json", "line 2: not valid JSON: key must be a string at column 2"),
         ("[1]", "line 2: not a JSON object"),
         (r#"{"message": []}"#, "line 2: \"messages\" is missing"),
         (r#"{"messages": [{"role": "user", "content": 3}]}"#, "line 2: message 1"),
