@@ -1,6 +1,6 @@
 """A checkpoint as a Transformers model folder: safetensors, config.json, tokenizer files, generation_config.json.
 
-The state dict already has Transformers' names. What needs care is config.json (specs GRANITE_HF.md): the old
+The state dict already has Transformers' names. What needs care is config.json: the old
 `mamba`/`attention` layer names, an explicit attention_multiplier, router_aux_loss_coef 0.
 """
 

@@ -1,7 +1,7 @@
 """The hybrid: Mamba-2 blocks and a few attention blocks, each followed by a SwiGLU.
 
 Module names are those of `GraniteMoeHybridForCausalLM`, so `state_dict()` *is* the checkpoint that
-Transformers loads. The formula is in specs GRANITE_HF.md; size letters are in config.py.
+Transformers loads. Size letters are in config.py.
 """
 
 from __future__ import annotations

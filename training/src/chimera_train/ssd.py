@@ -136,7 +136,7 @@ def ssd(x_bthp: Tensor, dt_bth: Tensor, A_h: Tensor, B_btn: Tensor, C_btn: Tenso
 
 def causal_conv(x_btc: Tensor, weight_c1k: Tensor, bias_c: Tensor, seq_bt: Tensor | None = None) -> Tensor:
     """Depthwise causal convolution as k shifted multiply-adds: torch.compile fuses them into one pass,
-    faster than F.conv1d and than the Triton kernels measured (specs/TRAINING.md §1). Tap k-1 is the current token."""
+    faster than F.conv1d and than the Triton kernels measured. Tap k-1 is the current token."""
     taps = weight_c1k.shape[-1]
     out = x_btc * weight_c1k[:, 0, taps - 1] + bias_c
     t = x_btc.shape[1]

@@ -7,9 +7,13 @@ use std::path::Path;
 const MOST_LINES: usize = 500;
 const REPORTED: usize = 5;
 
-/// The only places for `unsafe`: the kernels and the memory map of the engine.
-const UNSAFE_HOMES: &[&str] =
-    &["src-tauri/crates/engine/src/kernels/", "src-tauri/crates/engine/src/weights.rs"];
+/// The only places for `unsafe`: the kernels and the memory map of the engine, and the one call into SQLite
+/// that asks which version is linked in, before any file is opened with it.
+const UNSAFE_HOMES: &[&str] = &[
+    "src-tauri/crates/engine/src/kernels/",
+    "src-tauri/crates/engine/src/weights.rs",
+    "src-tauri/crates/history/src/lib.rs",
+];
 
 /// Written in two halves, so that this list does not find itself.
 const REGISTRIES: &[(&str, &str)] = &[
@@ -85,7 +89,7 @@ fn code_lines(text: &str) -> usize {
 
 fn is_unsafe(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
-    ["{", "fn ", "impl ", "extern ", "trait "].iter().any(|next| code.contains(&format!("unsafe {next}")))
+    ["{", "fn ", "impl ", "extern ", "trait "].iter().any(|next| code.contains(&["unsafe ", next].concat()))
 }
 
 fn registry_in(text: &str) -> Option<String> {

@@ -1,3 +1,4 @@
+//! Attention on every tier against f64.
 use super::super::{CpuTier, KvCache, KvType, Pool, attention};
 use super::{Rng, assert_close, bits, same_on_any_threads, tiers};
 use half::f16;

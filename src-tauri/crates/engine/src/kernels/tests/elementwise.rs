@@ -1,3 +1,4 @@
+//! Norms, activations and sums on every tier against f64.
 use super::super::simd::{Kernel, LANES, Simd, dispatch};
 use super::super::{
     Pool, RopeTable, Rows, add_scaled, gated_rms_norm, rms_norm, rope_norm, silu_mul, softplus,

@@ -1,3 +1,4 @@
+//! Quantized products on every tier against f64 on the dequantized weights.
 use super::super::{Activation, CpuTier, KernelError, PackedMatrix, Pool, WeightType, matmul};
 use super::{Rng, assert_close, bits, same_on_any_threads, tiers};
 use half::{bf16, f16};

@@ -1,3 +1,4 @@
+//! Convolution and scan on every tier against f64, whole and in pieces.
 use super::super::{ConvWeights, CpuTier, Pool, Rows, SsmShape, SsmWeights, conv_silu, ssm_scan};
 use super::{Rng, assert_close, bits, same_on_any_threads, tiers};
 

@@ -1,3 +1,4 @@
+//! The pool: every chunk once, panics passed on, threads parked.
 use super::super::Pool;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
