@@ -35,14 +35,20 @@ def licence_class(licence: str) -> str:
 
 def read_sources(corpus: Path) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
-    for name in ("hi", "en", "authored"):
-        with (corpus / f"SOURCES-{name}.tsv").open(encoding="utf-8") as f:
+    for table in sorted(corpus.glob("SOURCES-*.tsv")):
+        with table.open(encoding="utf-8") as f:
             for row in csv.DictReader(f, delimiter="\t"):
                 megabytes = row.get("raw_MB") or "0"
                 rows.append({"file": _full_name(row["file"], row["source"]), "source": row["source"],
                              "origin": row.get("origin") or "written for Chimera", "licence": row["licence"],
                              "megabytes": megabytes})  # fmt: skip
     return rows
+
+
+def file_licences(corpus: Path, file: str) -> dict[str, str]:
+    """Source → stated licence, for one file of the corpus; empty where the corpus has no tables."""
+    name = file.removesuffix(".zst").removesuffix(".jsonl")
+    return {row["source"]: row["licence"] for row in read_sources(corpus) if row["file"] == name}
 
 
 def _full_name(file: str, source: str) -> str:

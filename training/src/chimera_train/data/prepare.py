@@ -29,6 +29,7 @@ from chimera_train.config import build
 from chimera_train.data.clean import Filters, clean, reject
 from chimera_train.data.dedupe import Contamination, Duplicates, WordHashes
 from chimera_train.data.shards import ShardWriter
+from chimera_train.data_statement import file_licences
 from chimera_train.run import write_atomic
 
 KINDS = ("text", "code", "chat", "parallel")
@@ -41,7 +42,7 @@ class SourceConfig:
     file: str
     kind: str = "text"
     language: str = ""  # hi | en: the script is checked; anything else: it is not
-    licence: str = "not stated"
+    licence: str = ""  # of the whole file; else the corpus' SOURCES-*.tsv says it source by source
     sha256: str = ""  # of the file; checked when given
     near_duplicates: bool = True
     only: tuple[str, ...] = ()  # keep only these values of a record's `source`
@@ -141,6 +142,11 @@ class Preparer:
         digest = hashlib.blake2b(text.encode(), digest_size=8, key=b"held out").digest()
         return int.from_bytes(digest, "little") < self.c.held_out * 2**64
 
+    def licence(self, s: SourceConfig) -> str | dict[str, str]:
+        """What the recipe says of the file, else what the corpus says of each source in it."""
+        stated = file_licences(self.corpus, s.file)
+        return s.licence or stated or "not stated"
+
     def source(self, s: SourceConfig) -> dict[str, Any]:
         if s.kind not in KINDS:
             raise ValueError(f"{s.name}: unknown kind {s.kind!r}")
@@ -167,7 +173,7 @@ class Preparer:
             if len(batch) == BATCH:
                 flush()
         flush()
-        meta = {"source": s.name, "file": s.file, "file_sha256": digest, "kind": s.kind, "licence": s.licence,
+        meta = {"source": s.name, "file": s.file, "file_sha256": digest, "kind": s.kind, "licence": self.licence(s),
                 "language": s.language}
         closed = {part: w.close(meta | {"bytes": sizes[part]}) for part, w in writers.items()}
         if not closed[".val"]["documents"]:
