@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -63,10 +64,10 @@ def agreement(ours_nv: np.ndarray, peers_nv: np.ndarray) -> Agreement:
     return Agreement(len(ours_nv), float(worst_n.max()), float(kl_n.mean()), float(top1))
 
 
-def peer_logits(model: Path, *, exact: bool) -> tuple[list[list[int]], np.ndarray]:
-    """The golden token sequences of this model's tokenizer, and llama.cpp's logits for all of them."""
+def peer_logits(model: Path, *, exact: bool, every: int = 1) -> tuple[list[list[int]], np.ndarray]:
+    """Every `every`-th golden token sequence of this model's tokenizer, and llama.cpp's logits for all of them."""
     with Peer(model, n_ctx=MAX_PROMPT_TOKENS + 8, exact=exact) as peer:
-        ids = sequences(peer)
+        ids = sequences(peer)[::every]
         return ids, np.concatenate([peer.logits(s) for s in ids])
 
 
@@ -104,11 +105,13 @@ def compare_tokenizers(model: Path, tokenizer_json: Path) -> tuple[int, list[Dis
     reference.encode_special_tokens = True
     texts = golden_texts()
     different = []
-    with Peer(model, n_ctx=64) as peer:
-        for name, text in texts.items():
+    engine.program()
+    with Peer(model, n_ctx=64) as peer, ThreadPoolExecutor(max_workers=4) as pool:
+        all_ours = pool.map(lambda text: engine.tokenize(model, text), texts.values())
+        for (name, text), ours in zip(texts.items(), all_ours, strict=True):
             nfc = unicodedata.normalize("NFC", text)
             python = reference.encode(nfc, add_special_tokens=False).ids
-            entry = Disagreement(name, engine.tokenize(model, text), python, peer.tokenize(nfc))
+            entry = Disagreement(name, ours, python, peer.tokenize(nfc))
             if not entry.ours == entry.python == entry.peer:
                 different.append(entry)
     return len(texts), different

@@ -99,7 +99,8 @@ def test_the_committed_tiny_model_is_what_convert_and_quantize_make(folder: Path
 @pytest.mark.parametrize("model", [TINY / "tiny-q4_0.gguf", *SHIPPED], ids=lambda p: p.name)
 def test_quantized_logits_agree_within_the_noise_of_quantized_activations(model: Path) -> None:
     """The reference computes in f32 what both quantized sides approximate: we may be no further from it than llama.cpp."""
-    ids, peers_nv = parity.peer_logits(model, exact=True)
+    # Half of the prompts, in every language, are more than 500 positions; the f32 reference is slow on a large model.
+    ids, peers_nv = parity.peer_logits(model, exact=True, every=2)
     fast_nv = parity.engine_logits(model, ids, "fast")
     reference_nv = parity.engine_logits(model, ids, "reference")
     found = parity.agreement(fast_nv, peers_nv)
