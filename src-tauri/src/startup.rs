@@ -14,7 +14,16 @@ pub fn start<R: Runtime>(app: &mut App<R>) -> Result<(), Box<dyn std::error::Err
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "start");
     app.manage(Desk::open_behind(data_dir, resources(app)));
     window::open(app)?;
+    end_on_signal(app.handle());
     Ok(())
+}
+
+/// Logging out, or Ctrl-C in the terminal, ends the application as closing its window does.
+fn end_on_signal<R: Runtime>(app: &AppHandle<R>) {
+    let app = app.clone();
+    if let Err(error) = ctrlc::set_handler(move || app.exit(0)) {
+        tracing::warn!(%error, "signals are not handled");
+    }
 }
 
 /// The installed package's resource folder; a checkout has none and is found by `chimera_chat::locate`.

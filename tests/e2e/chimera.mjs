@@ -42,7 +42,8 @@ export class Machine {
       XDG_CACHE_HOME: path.join(this.home, "cache"),
       CHIMERA_DATA_DIR: this.data,
       CHIMERA_MODEL: model(),
-      LANG: "en_IN.UTF-8",
+      LANG: "C.UTF-8",
+      GTK_USE_PORTAL: "0",
       TAURI_WEBVIEW_AUTOMATION: "true",
       ...overrides,
     };
@@ -156,10 +157,12 @@ export class Chimera {
     await this.driver.end();
   }
 
+  /** Ends the program as logging out does, and waits until it has put its things away. */
   async close() {
     const pid = this.pid();
-    await this.driver.stop();
+    process.kill(pid, "SIGTERM");
     await until("the end of the program", () => !isApp(pid));
+    await this.driver.end();
   }
 }
 

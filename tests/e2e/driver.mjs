@@ -112,12 +112,6 @@ export class Driver {
     return Buffer.from(await this.#in("GET", "/screenshot"), "base64");
   }
 
-  /** Ends the session, which closes the program, and then the driver. */
-  async stop() {
-    await this.#in("DELETE", "").catch(() => {});
-    await this.end();
-  }
-
   async end() {
     if (this.process.exitCode !== null || this.process.signalCode !== null) return;
     this.process.kill();

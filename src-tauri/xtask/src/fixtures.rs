@@ -8,10 +8,12 @@ pub fn make() -> Result<()> {
     let tiny = root().join("tests/fixtures/tiny");
     let folder = tiny.to_string_lossy().into_owned();
     execute(python::module("chimera_train.tiny", &["--out", &folder])?)?;
-    let full = tiny.join("tiny-f32.gguf").to_string_lossy().into_owned();
+    let full = tiny.join("full.gguf.tmp").to_string_lossy().into_owned();
+    execute(chimera(&["convert", "--type", "f32", "--out", &full, &folder]))?;
     let small = tiny.join("tiny-q4_0.gguf").to_string_lossy().into_owned();
-    execute(chimera(&["convert", &folder, &full]))?;
-    execute(chimera(&["quantize", &full, &small]))
+    let quantized = execute(chimera(&["quantize", "--embedding", "q8_0", &full, &small]));
+    std::fs::remove_file(full)?;
+    quantized
 }
 
 fn chimera(arguments: &[&str]) -> std::process::Command {

@@ -27,6 +27,25 @@ pub fn environment() -> Result<PathBuf> {
     Ok(python)
 }
 
+/// A small environment of its own for a requirements file, made once for each content of it.
+pub fn environment_of(requirements: &Path, name: &str) -> Result<PathBuf> {
+    let text = std::fs::read(requirements).with_context(|| requirements.display().to_string())?;
+    let folder = cache()?.join(format!("{name}-{}", fingerprint(&text)));
+    let python = interpreter(&folder);
+    let complete = folder.join("complete");
+    if !complete.is_file() {
+        let uv = uv()?;
+        run(command(&uv, &["venv", "--quiet", "--clear", &folder.to_string_lossy()]))?;
+        let target = python.to_string_lossy();
+        let mut install =
+            command(&uv, &["pip", "install", "--quiet", "--link-mode=copy", "--python", &target, "-r"]);
+        install.arg(requirements);
+        run(install)?;
+        std::fs::write(complete, "")?;
+    }
+    Ok(python)
+}
+
 pub fn install() -> Result<()> {
     environment().map(drop)
 }
