@@ -28,6 +28,7 @@ export class Machine {
   data = path.join(this.home, "data");
   openedLinks = path.join(this.home, "opened-links");
   env;
+  app;
 
   constructor(overrides = {}) {
     const bin = path.join(this.home, "bin");
@@ -44,6 +45,7 @@ export class Machine {
       CHIMERA_MODEL: model(),
       LANG: "C.UTF-8",
       GTK_USE_PORTAL: "0",
+      MESA_SHADER_CACHE_DISABLE: "true",
       TAURI_WEBVIEW_AUTOMATION: "true",
       ...overrides,
     };
@@ -53,11 +55,19 @@ export class Machine {
     return fs.existsSync(this.openedLinks) ? fs.readFileSync(this.openedLinks, "utf8").trim().split("\n") : [];
   }
 
-  async start() {
-    return new Chimera(this, await Driver.start(APP, this.env));
+  /** Where the conversations are, for the tests that damage or plant something while the program is closed. */
+  get database() {
+    return path.join(this.data, "history", "history.db");
   }
 
-  remove() {
+  async start() {
+    this.app = new Chimera(this, await Driver.start(APP, this.env));
+    return this.app;
+  }
+
+  /** Leaves nothing behind, however the test went. */
+  async remove() {
+    await this.app?.end();
     fs.rmSync(this.home, { recursive: true, force: true });
   }
 }
@@ -123,6 +133,19 @@ export class Chimera {
     }, limitMs);
   }
 
+  /** Presses stop in the page itself, the moment that an answer has words: a driver's click would come too late for a short one. */
+  stopAtTheFirstWords() {
+    return this.driver.execute(`
+      const watch = new MutationObserver(() => {
+        const answers = document.querySelectorAll('[data-testid="message-assistant"][data-status="streaming"] .text');
+        const stop = document.querySelector('[data-testid="stop"]');
+        if (!stop || ![...answers].some((answer) => answer.innerText.trim())) return;
+        watch.disconnect();
+        stop.click();
+      });
+      watch.observe(document.body, { subtree: true, childList: true, characterData: true })`);
+  }
+
   titles() {
     return this.driver.execute(
       "return [...document.querySelectorAll('[data-testid=conversation-item]')].map((item) => item.innerText.trim())",
@@ -150,18 +173,30 @@ export class Chimera {
   }
 
   /** Ends the program as a power cut would. */
-  async kill() {
+  kill() {
+    return this.#signal("SIGKILL");
+  }
+
+  /** Ends the program as logging out does, and waits until it has put its things away. */
+  close() {
+    return this.#signal("SIGTERM");
+  }
+
+  async #signal(name) {
     const pid = this.pid();
-    process.kill(pid, "SIGKILL");
+    process.kill(pid, name);
     await until("the end of the program", () => !isApp(pid));
     await this.driver.end();
   }
 
-  /** Ends the program as logging out does, and waits until it has put its things away. */
-  async close() {
-    const pid = this.pid();
-    process.kill(pid, "SIGTERM");
-    await until("the end of the program", () => !isApp(pid));
+  /** Whatever still runs, for a test that is over. */
+  async end() {
+    if (this.driver.ended) return;
+    try {
+      process.kill(this.pid(), "SIGKILL");
+    } catch {
+      // It has ended already.
+    }
     await this.driver.end();
   }
 }

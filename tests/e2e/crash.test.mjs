@@ -5,8 +5,9 @@ import path from "node:path";
 import { test } from "node:test";
 import { Machine, byId, until } from "./chimera.mjs";
 
-test("kill -9 during an answer keeps the question and the partial answer", async () => {
+test("kill -9 during an answer keeps the question and the partial answer", async (t) => {
   const machine = new Machine();
+  t.after(() => machine.remove());
   let app = await (await machine.start()).ready();
   await app.send("Tell me a very long story about the sea.");
   const shown = await app.answering();
@@ -23,7 +24,6 @@ test("kill -9 during an answer keeps the question and the partial answer", async
   assert.equal((await app.messages("user"))[0].text, "Tell me a very long story about the sea.");
   await app.screenshot("interrupted");
   await app.close();
-  machine.remove();
 });
 
 /** Whether the stored answer, read through the application itself, has text while it still streams. */
@@ -33,13 +33,14 @@ async function saved(app) {
   return conversation.messages.at(-1).text.length > 0;
 }
 
-test("a damaged history is set aside, said plainly, and the chat still works", async () => {
+test("a damaged history is set aside, said plainly, and the chat still works", async (t) => {
   const machine = new Machine();
+  t.after(() => machine.remove());
   let app = await (await machine.start()).ready();
   await app.send("Hello");
   await app.answered();
   await app.close();
-  const file = path.join(machine.data, "history.db");
+  const file = machine.database;
   fs.rmSync(`${file}-wal`, { force: true });
   fs.writeFileSync(file, Buffer.alloc(64 * 1024, 0x5a));
 
@@ -53,11 +54,11 @@ test("a damaged history is set aside, said plainly, and the chat still works", a
   const kept = fs.readdirSync(machine.data, { recursive: true }).map((name) => path.join(machine.data, name));
   assert.ok(kept.some((name) => name !== file && fs.statSync(name).isFile() && fs.readFileSync(name).subarray(0, 8).every((byte) => byte === 0x5a)), "the damaged file is kept");
   await app.close();
-  machine.remove();
 });
 
-test("a missing model is said in the window, and the history still opens", async () => {
+test("a missing model is said in the window, and the history still opens", async (t) => {
   const machine = new Machine({ CHIMERA_MODEL: "/nowhere/model.gguf" });
+  t.after(() => machine.remove());
   const app = await machine.start();
   await until("the failed model", async () => (await app.modelState()) === "failed");
   const { value } = await app.invoke("app_status");
@@ -65,5 +66,4 @@ test("a missing model is said in the window, and the history still opens", async
   assert.deepEqual((await app.invoke("conversations_list")).value, []);
   await app.screenshot("missing-model");
   await app.close();
-  machine.remove();
 });

@@ -55,7 +55,7 @@ export class Driver {
   async #call(method, path, body) {
     const response = await fetch(this.#base + path, { method, body: body && JSON.stringify(body) });
     const { value } = await response.json();
-    if (value?.error) throw new Error(`${value.error}: ${value.message}`);
+    if (!response.ok) throw new Error(`${value.error}: ${value.message}`);
     return value;
   }
 
@@ -112,8 +112,12 @@ export class Driver {
     return Buffer.from(await this.#in("GET", "/screenshot"), "base64");
   }
 
+  get ended() {
+    return this.process.exitCode !== null || this.process.signalCode !== null;
+  }
+
   async end() {
-    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
+    if (this.ended) return;
     this.process.kill();
     await once(this.process, "exit");
   }

@@ -2,7 +2,6 @@
 // renderer are tried one by one as well, as if the renderer had failed.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import path from "node:path";
 import { after, before, test } from "node:test";
 import { Machine, byId, listener, until } from "./chimera.mjs";
 
@@ -33,9 +32,8 @@ before(async () => {
 });
 
 after(async () => {
-  await app?.close();
   web.close();
-  machine.remove();
+  await machine.remove();
 });
 
 /** Puts a text in the place of the stored answer while the program is closed, as a model could have written it. */
@@ -47,7 +45,7 @@ changed = database.execute("UPDATE messages SET text = ? WHERE role = 'assistant
 database.commit()
 assert changed == 1, changed
 `;
-  execFileSync("python3", ["-c", script, path.join(machine.data, "history.db"), text]);
+  execFileSync("python3", ["-c", script, machine.database, text]);
 }
 
 test("a hostile reply is text: nothing is fetched, run or framed", async () => {
