@@ -95,6 +95,7 @@ fn engine(error: &EngineError) -> WireError {
             with_path(ErrorCode::ModelUnsupported, path).with("reason", error)
         }
         E::UnsupportedType { .. }
+        | E::UnsupportedShape { .. }
         | E::UnknownCpuTier { .. }
         | E::CpuTierUnavailable { .. }
         | E::UnknownPretokenizer { .. }

@@ -3,6 +3,7 @@ use crate::console::{self, Output};
 use crate::digest::sha256;
 use crate::error::CliError;
 use crate::gguf_io;
+use chimera_engine::check_types;
 use chimera_gguf::{Array, Gguf, TensorInfo, ValidModel, Value};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ const SHOWN_CHARS: usize = 100;
 pub fn run(path: &Path, as_json: bool) -> Result<(), CliError> {
     let (bytes, gguf) = gguf_io::parse(path)?;
     let digest = sha256(&bytes);
-    let problem = ValidModel::from_gguf(gguf.clone()).err().map(|e| e.to_string());
+    let problem = problem_of(gguf.clone());
     if as_json {
         return console::line(report(path, &gguf, &digest, problem.as_deref()));
     }
@@ -28,6 +29,14 @@ pub fn run(path: &Path, as_json: bool) -> Result<(), CliError> {
 }
 
 /// Long arrays (the vocabulary) appear by type and length only.
+/// Why the default backend would refuse the file.
+fn problem_of(gguf: Gguf) -> Option<String> {
+    match ValidModel::from_gguf(gguf) {
+        Ok(model) => check_types(&model).err().map(|error| error.to_string()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 fn report(path: &Path, gguf: &Gguf, digest: &str, problem: Option<&str>) -> Json {
     let metadata: serde_json::Map<String, Json> =
         gguf.metadata().iter().map(|(key, value)| (key.clone(), json_value(value))).collect();

@@ -21,7 +21,7 @@ mod weights;
 
 pub use api::*;
 pub use error::EngineError;
-pub use model::Model;
+pub use model::{Model, check_types};
 pub use session::Session;
 pub use state::Snapshot;
 pub use tokenizer::{StreamDecoder, Tokenizer};

@@ -23,9 +23,9 @@ impl WeightFile {
         if !file.metadata().map_err(unreadable)?.is_file() {
             return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
         }
-        // SAFETY: the map is read-only and private. The store installs weights by rename and never writes to an installed
-        // file, so its bytes do not change under the map; a file that another program truncates meanwhile can end the
-        // process (SIGBUS) but never yields a reference to freed memory. Every number in it is checked before use.
+        // SAFETY: the map is read-only and private. Chimera replaces a model file by rename and never writes into one, so
+        // its bytes do not change under the map; a file that another program truncates meanwhile can end the process
+        // (SIGBUS) but never yields a reference to freed memory. Every number in it is checked before use.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
         Ok(Self { path: path.to_owned(), map, sha256: OnceLock::new() })

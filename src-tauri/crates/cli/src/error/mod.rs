@@ -128,6 +128,9 @@ impl CliError {
         match self {
             Self::SameFile { .. } | Self::Usage { .. } => code::USAGE,
             Self::ModelMissing { .. } | Self::NoModel { .. } => code::MODEL_MISSING,
+            Self::Checkpoint { source, .. } if matches!(**source, CheckpointError::Unreadable { .. }) => {
+                code::IO
+            }
             Self::Malformed { .. }
             | Self::Contract { .. }
             | Self::Checkpoint { .. }
@@ -165,6 +168,7 @@ fn engine_code(error: &EngineError) -> u8 {
         | EngineError::ModelInvalid { .. }
         | EngineError::ForeignArchitecture { .. }
         | EngineError::UnsupportedType { .. }
+        | EngineError::UnsupportedShape { .. }
         | EngineError::UnknownPretokenizer { .. }
         | EngineError::TokenizerInvalid { .. }
         | EngineError::MissingControlToken { .. } => code::MODEL_INVALID,

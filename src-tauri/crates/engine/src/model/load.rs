@@ -177,6 +177,16 @@ impl Source<'_> {
 
 type MatrixOf<'a> = dyn Fn(&str) -> Result<PackedMatrix, EngineError> + 'a;
 
+/// Every matrix is of a type that the fast backend has a kernel for; the first that is not, else `Ok`.
+pub fn check_types(model: &ValidModel) -> Result<(), EngineError> {
+    model
+        .gguf
+        .tensors()
+        .iter()
+        .filter(|tensor| tensor.dims.len() > 1)
+        .try_for_each(|t| weight_type(t).map(drop))
+}
+
 fn weight_type(tensor: &TensorInfo) -> Result<WeightType, EngineError> {
     match tensor.dtype {
         GgmlType::F32 => Ok(WeightType::F32),

@@ -7,6 +7,7 @@ mod sequence;
 #[cfg(test)]
 mod tests;
 
+pub use load::check_types;
 pub(crate) use sequence::{Rows, Sequence};
 
 use crate::weights::WeightFile;
