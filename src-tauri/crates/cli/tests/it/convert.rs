@@ -247,7 +247,7 @@ fn same_input_gives_the_same_bytes() {
 
 #[test]
 fn missing_directory_and_unwritable_target_have_their_codes() {
-    fails(&["convert", "/nonexistent/dir", "-o", "/tmp/x.gguf"], 4, "config.json");
+    fails(&["convert", "/nonexistent/dir", "-o", "/tmp/x.gguf"], 6, "config.json");
     fails(&["convert", s(&tiny().checkpoint), "-o", "/nonexistent/dir/x.gguf"], 6, "cannot be written");
     fails(&["quantize", "/nonexistent.gguf", "/tmp/x.gguf"], 3, "no model file");
 }
