@@ -1,4 +1,4 @@
-import type { ModelStatus } from "../../ipc/types";
+import type { ModelStatus, WireError } from "../../ipc/types";
 import type { Platform } from "../../platform/platform";
 import type { Notices } from "../notices/notices.svelte";
 
@@ -9,6 +9,7 @@ const LONGEST_WAIT_MS = 1000;
 export class Status {
   model: ModelStatus = $state.raw({ state: "loading" });
   version: string = $state("");
+  #told = false;
 
   constructor(
     private readonly platform: Platform,
@@ -17,22 +18,27 @@ export class Status {
 
   async watch(): Promise<void> {
     let wait = FIRST_WAIT_MS;
-    let first = true;
-    while (await this.#ask(first)) {
+    while (await this.#ask()) {
       await new Promise((done) => setTimeout(done, wait));
       wait = Math.min(wait * 1.5, LONGEST_WAIT_MS);
-      first = false;
     }
   }
 
   /** True while there is something to wait for. */
-  async #ask(first: boolean): Promise<boolean> {
+  async #ask(): Promise<boolean> {
     const status = await this.notices.guard(() => this.platform.appStatus());
     if (!status) return false;
     this.version = status.version;
     this.model = status.model;
-    if (first && status.notice) this.notices.show(status.notice);
+    this.#tell(status.notice);
     if (status.model.state === "failed") this.notices.show(status.model.error);
     return status.model.state === "loading";
+  }
+
+  /** Once: the history opens behind the window, so its notice may come with any answer. */
+  #tell(notice: WireError | null): void {
+    if (!notice || this.#told) return;
+    this.#told = true;
+    this.notices.show(notice);
   }
 }
