@@ -4,6 +4,6 @@ import type { Language } from "../../i18n/plural";
 export const SUGGESTIONS: readonly { text: string; lang: Language }[] = [
   { text: "नमस्ते, तुम कौन हो?", lang: "hi" },
   { text: "What is a rainbow?", lang: "en" },
-  { text: "बारिश क्यों होती है? आसान शब्दों में बताइए।", lang: "hi" },
-  { text: "Mujhe achhi chai banane ka tareeka batao", lang: "en" },
+  { text: "चाय कैसे बनाते हैं?", lang: "hi" },
+  { text: "Tum kya kar sakte ho?", lang: "en" },
 ];
