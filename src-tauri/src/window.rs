@@ -2,7 +2,7 @@
 use crate::links::is_own_page;
 use tauri::plugin::TauriPlugin;
 use tauri::utils::config::Color;
-use tauri::webview::{NewWindowResponse, PageLoadEvent};
+use tauri::webview::NewWindowResponse;
 use tauri::{App, AppHandle, Manager, Runtime, WebviewUrl, WebviewWindow, WebviewWindowBuilder};
 use tauri_plugin_window_state::StateFlags;
 
@@ -12,7 +12,8 @@ const LEAST_SIZE: (f64, f64) = (420.0, 480.0);
 /// What shows before the page has painted: near the light theme's ground, and no glare in the dark one.
 const GROUND: Color = Color(250, 249, 246, 255);
 
-/// Opens hidden and shows itself with the page's first paint, so that no blank sheet flashes.
+/// Shown at once, in the page's own ground colour, so that nothing white flashes. (Opened hidden until the page has
+/// loaded, WebKit may lay the page out for a window of no width and keep the narrow layout.)
 pub fn open<R: Runtime>(app: &App<R>) -> Result<WebviewWindow<R>, tauri::Error> {
     let dev_server = app.config().build.dev_url.clone().filter(|_| tauri::is_dev());
     WebviewWindowBuilder::new(app, MAIN, WebviewUrl::default())
@@ -20,16 +21,10 @@ pub fn open<R: Runtime>(app: &App<R>) -> Result<WebviewWindow<R>, tauri::Error> 
         .inner_size(FIRST_SIZE.0, FIRST_SIZE.1)
         .min_inner_size(LEAST_SIZE.0, LEAST_SIZE.1)
         .background_color(GROUND)
-        .visible(false)
         .devtools(cfg!(debug_assertions))
         .on_navigation(move |url| is_own_page(url, dev_server.as_ref()))
         .on_new_window(|_url, _features| NewWindowResponse::Deny)
         .on_download(|_webview, _event| false)
-        .on_page_load(|window, load| {
-            if load.event() == PageLoadEvent::Finished {
-                log_failure("show", window.show());
-            }
-        })
         .build()
 }
 

@@ -3,6 +3,7 @@ import fs from "node:fs";
 import http from "node:http";
 import os from "node:os";
 import path from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { Driver, until } from "./driver.mjs";
 
 export { until };
@@ -131,6 +132,28 @@ export class Chimera {
       const answer = await this.lastAnswer();
       return answer && answer.status !== "streaming" && answer;
     }, limitMs);
+  }
+
+  /** From now on the page itself notes each text that it shows of an answer still being written: a driver's look could come too late. */
+  watchStream() {
+    return this.driver.execute(`
+      window.streamed = [];
+      new MutationObserver(() => {
+        const text = [...document.querySelectorAll('[data-testid="message-assistant"][data-status="streaming"] .text')].at(-1)?.innerText.trim();
+        if (text && text !== window.streamed.at(-1)) window.streamed.push(text);
+      }).observe(document.body, { subtree: true, childList: true, characterData: true })`);
+  }
+
+  streamed() {
+    return this.driver.execute("return window.streamed");
+  }
+
+  /** Stands the whole program still, as a machine that sleeps does. */
+  async freeze(milliseconds) {
+    const pid = this.pid();
+    process.kill(pid, "SIGSTOP");
+    await pause(milliseconds);
+    process.kill(pid, "SIGCONT");
   }
 
   /** Presses stop in the page itself, the moment that an answer has words: a driver's click would come too late for a short one. */
