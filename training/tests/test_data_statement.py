@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from chimera_train.data_statement import file_licences, licence_class, markdown, read_sources, shares
+from chimera_train.data_statement import file_licences, licence_class, markdown, read_sources, shares, tokens_read
 
 TABLE = (
     "file\tsource\torigin\tlicence\tdocuments\traw_MB\n"
@@ -49,3 +50,13 @@ def test_the_statement_names_every_source(corpus: Path) -> None:
     text = markdown(read_sources(corpus), {"hi-modern": 400})
     assert "| pretrain/hi-modern | wiki | someone/wiki | CC BY-SA 4.0 | 1.0 |" in text
     assert "| not stated | 75.0% |" in text
+
+
+def test_what_a_run_read_is_its_passes_times_the_shard(tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_text(json.dumps({"shards": {"hi-modern": {"tokens": 200}}}))
+    log = tmp_path / "metrics.jsonl"
+    log.write_text(json.dumps({"step": 1, "loss": 2.0}) + "\n")
+    with pytest.raises(ValueError, match="not finished"):
+        tokens_read(tmp_path)
+    log.write_text(json.dumps({"event": "done", "epochs": {"hi-modern": 1.5}}) + "\n")
+    assert tokens_read(tmp_path) == {"hi-modern": 300}

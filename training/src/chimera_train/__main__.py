@@ -11,7 +11,7 @@ import yaml
 
 from chimera_train.config import load_yaml
 
-COMMANDS = ("tokenizer", "dialogues", "prepare", "pretrain", "sft", "export", "bpb", "sample")
+COMMANDS = ("tokenizer", "dialogues", "prepare", "pretrain", "sft", "export", "bpb", "sample", "statement")
 
 
 def override(raw: dict[str, Any], assignment: str) -> None:
@@ -34,11 +34,8 @@ def train_tokenizer(raw: dict[str, Any]) -> Any:
     from chimera_train import tokenizer
     from chimera_train.export import CONTRACT
 
-    made = tokenizer.train(corpus_of(raw), raw, tokenizer.Contract.load(CONTRACT / "special_tokens.json"))
-    out = Path(raw.get("out", "runs/tokenizer"))
-    out.mkdir(parents=True, exist_ok=True)
-    made.save(str(out / "tokenizer.json"))
-    print(out / "tokenizer.json")
+    contract = tokenizer.Contract.load(CONTRACT / "special_tokens.json")
+    print(tokenizer.run(corpus_of(raw), raw, contract, Path(raw.get("out", "runs/tokenizer"))))
 
 
 def build_dialogues(raw: dict[str, Any]) -> Any:
@@ -49,12 +46,22 @@ def build_dialogues(raw: dict[str, Any]) -> Any:
         print(f"{count:8d}  {name}")
 
 
+def write_statement(raw: dict[str, Any]) -> Any:
+    """`statement: {run: …}`: licences by share of what the run read, and every source, as Markdown."""
+    from chimera_train import data_statement
+
+    tokens = data_statement.tokens_read(Path(raw["statement"]["run"]))
+    print(data_statement.markdown(data_statement.read_sources(corpus_of(raw)), tokens))
+
+
 def command(name: str, raw: dict[str, Any]) -> Any:
     """Imports late: `--help` needs no torch."""
     if name == "tokenizer":
         run = train_tokenizer
     elif name == "dialogues":
         run = build_dialogues
+    elif name == "statement":
+        run = write_statement
     elif name == "prepare":
         from chimera_train.data.prepare import prepare as run
     elif name == "pretrain":

@@ -7,6 +7,7 @@ Reads `SOURCES-*.tsv` of the corpus and what a run says it has read (tokens per 
 from __future__ import annotations
 
 import csv
+import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def read_sources(corpus: Path) -> list[dict[str, str]]:
                              "origin": row.get("origin") or "written for Chimera", "licence": row["licence"],
                              "megabytes": megabytes})  # fmt: skip
     return rows
+
+
+def tokens_read(run: Path) -> dict[str, int]:
+    """Mixture part → tokens that a finished run has read of it: its passes times the shard's size."""
+    shards = json.loads((run / "data.json").read_text("utf-8"))["shards"]
+    events = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    done = [e for e in events if e.get("event") == "done"]
+    if not done:
+        raise ValueError(f"{run} has not finished: its metrics have no `done`")
+    return {name: round(passes * shards[name]["tokens"]) for name, passes in done[-1]["epochs"].items()}
 
 
 def file_licences(corpus: Path, file: str) -> dict[str, str]:

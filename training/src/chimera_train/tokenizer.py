@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tokenizers
-import yaml
 import zstandard
 
 
@@ -110,10 +109,9 @@ def tokens_per_word(tokenizer: tokenizers.Tokenizer, text: str) -> float:
     return tokens / sum(len(re.split(r"\s+", line.strip())) for line in lines)
 
 
-def run(corpus: Path, recipe_path: Path, contract_path: Path, out: Path) -> dict:
+def run(corpus: Path, recipe: dict, contract: Contract, out: Path) -> dict:
     """Train, save `tokenizer.json`, and report fertility on FLORES dev when the corpus has it."""
-    contract = Contract.load(contract_path)
-    tokenizer = train(corpus, yaml.safe_load(recipe_path.read_text(encoding="utf-8")), contract)
+    tokenizer = train(corpus, recipe, contract)
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(out / "tokenizer.json"))
     report = {"vocab_size": tokenizer.get_vocab_size()}
