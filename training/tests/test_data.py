@@ -14,7 +14,7 @@ from chimera_train.data.clean import Filters, clean, reject
 from chimera_train.data.dedupe import Contamination, Duplicates, WordHashes
 from chimera_train.data.packing import IGNORE, Mixture, MixtureState, Part, pack, part_from_dict, to_batch
 from chimera_train.data.prepare import prepare
-from chimera_train.data.shards import SEPARATOR, ShardWriter, open_shard, wait_for
+from chimera_train.data.shards import SEPARATOR, ShardWriter, open_shard, thin, wait_for
 
 
 def shard(folder: Path, name: str, documents: list[list[int]]) -> None:
@@ -134,6 +134,16 @@ def test_a_truncated_shard_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(ValueError, match="its description says"):
         open_shard(tmp_path, "s")
+
+
+def test_a_thinned_shard_keeps_every_nth_document_and_all_held_out_ones(tmp_path: Path) -> None:
+    documents = [[100 + i] * 3 for i in range(9)]
+    shard(tmp_path / "all", "a", documents)
+    shard(tmp_path / "all", "a.val", documents)
+    thin({"thin": {"from": str(tmp_path / "all"), "out": str(tmp_path / "some"), "every": 4}})
+    kept = open_shard(tmp_path / "some", "a")
+    assert [int(kept.tokens[s + 1]) for s in kept.starts] == [100, 104, 108]
+    assert open_shard(tmp_path / "some", "a.val").starts.size == 9
 
 
 def test_waiting_for_a_shard_ends_with_its_name(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from chimera_train.eval_bpb import bits_per_byte, window_nats
 from chimera_train.generate import load_model
 from chimera_train.run import MARKER, Run, complete_checkpoints, load_latest
 from chimera_train.sft import sft
-from chimera_train.train import Trainer, pretrain
+from chimera_train.train import HIDDEN, Trainer, pretrain
 from conftest import FIXTURES, TINY
 
 MODEL = {"preset": "tiny", "d_model": 64, "n_layer": 3, "attention_layers": [1], "n_head": 2, "n_kv_head": 1, "ssm_heads": 4,
@@ -111,6 +111,29 @@ def test_a_run_by_the_clock_ends_on_time_with_its_decay_done(tokens: Path, tmp_p
     done = metrics(tmp_path)[-1]
     assert done["event"] == "done" and 0.1 < done["minutes"] < 0.6
     assert load_latest(tmp_path)["progress"] == 1.0
+
+
+def test_input_noise_hides_text_only_while_learning_and_only_until_its_end(tokens: Path, tmp_path: Path) -> None:
+    trainer = Trainer(recipe(tokens, tmp_path / "noise", token_noise=0.5, token_noise_until=0.6))
+    ids = torch.arange(1000).view(1, 1000)
+    seen = trainer._hide(ids)
+    hidden = seen != ids
+    assert not hidden[0, : HIDDEN + 1].any() and 400 < hidden.sum() < 600
+    assert (seen[hidden] == HIDDEN).all()
+    trainer.progress = 0.6
+    assert torch.equal(trainer._hide(ids), ids)
+
+
+def test_input_noise_depends_on_the_seed_and_the_step_alone(tokens: Path, tmp_path: Path) -> None:
+    for run in ("a", "b"):
+        pretrain(recipe(tokens, tmp_path / run, token_noise=0.3, tokens=3000))
+    a, b = (load_latest(tmp_path / run)["model"] for run in ("a", "b"))
+    assert all(torch.equal(a[n], b[n]) for n in a)
+
+
+def test_a_number_written_as_text_is_refused_by_name(tokens: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="TrainConfig.tokens.*1.5e9"):
+        Trainer(recipe(tokens, tmp_path / "text", tokens="1.5e9"))
 
 
 def test_a_run_without_an_end_is_refused(tokens: Path, tmp_path: Path) -> None:

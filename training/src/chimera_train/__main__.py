@@ -11,7 +11,7 @@ import yaml
 
 from chimera_train.config import load_yaml
 
-COMMANDS = ("tokenizer", "dialogues", "prepare", "pretrain", "sft", "export", "bpb", "sample", "statement")
+COMMANDS = ("tokenizer", "dialogues", "prepare", "thin", "pretrain", "sft", "export", "bpb", "sample", "statement")
 
 
 def override(raw: dict[str, Any], assignment: str) -> None:
@@ -64,6 +64,8 @@ def command(name: str, raw: dict[str, Any]) -> Any:
         run = write_statement
     elif name == "prepare":
         from chimera_train.data.prepare import prepare as run
+    elif name == "thin":
+        from chimera_train.data.shards import thin as run
     elif name == "pretrain":
         from chimera_train.train import pretrain as run
     elif name == "sft":

@@ -172,5 +172,8 @@ def build(cls: type, raw: dict[str, Any] | None) -> Any:
     unknown = sorted(set(raw) - set(known))
     if unknown:
         raise ValueError(f"{cls.__name__}: unknown option(s) {', '.join(unknown)}")
+    for key, value in raw.items():
+        if known[key].type in ("float", "int") and isinstance(value, str):
+            raise ValueError(f"{cls.__name__}.{key}: {value!r} is text, not a number (YAML wants 1.5e+9, or the digits)")
     return cls(**{k: tuple(v) if isinstance(v, list) and str(known[k].type).startswith("tuple") else v
                   for k, v in raw.items()})

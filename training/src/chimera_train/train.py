@@ -26,6 +26,10 @@ from chimera_train.optim import OptimConfig, Optimizer
 from chimera_train.run import Run, load_latest
 
 
+# The last of the contract's control tokens, reserved and unused (assets/contract/special_tokens.json); text tokens come after it.
+HIDDEN = 7
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     run: str = "runs/new"
@@ -47,6 +51,8 @@ class TrainConfig:
     qat_from: float = 1.0  # progress from which matrices are seen through their shipping grid
     qat_linear: str = "q4_0"
     qat_embedding: str = "q6_k"
+    token_noise: float = 0.0  # share of input tokens hidden behind a reserved one: keeps repeated text from being learnt by heart
+    token_noise_until: float = 0.85  # progress from which the inputs are whole again
     average_from: float = 1.0  # progress from which the mean of the weights is kept (exported instead of the last)
     compile: bool = True
     loss_rows: int = 16_384
@@ -72,6 +78,7 @@ class Trainer:
         self.last_step: torch.cuda.Event | None = None
         self._build_model(raw)
         self.gradients = parallel.flatten_gradients(self.model)
+        self.noise = torch.Generator(self.ranks.device)
         if self.resumed:
             self.progress = self.resumed["progress"]
         self._warm_up()  # before the data and the weights: they may still be on their way
@@ -165,9 +172,17 @@ class Trainer:
         return [self.mixture.batch(progress, rows, self.ranks.rank, self.ranks.world)
                 for _ in range(self.passes_at(progress))]
 
-    def _loss(self, batch: Batch, z_weight: float) -> Tensor:
+    def _hide(self, ids_bt: Tensor) -> Tensor:
+        """Input noise (token dropout): some text tokens are replaced by HIDDEN; the targets stay what they are."""
+        if self.progress >= self.c.token_noise_until or not self.c.token_noise:
+            return ids_bt
+        chance = torch.rand(ids_bt.shape, device=ids_bt.device, generator=self.noise)
+        return ids_bt.masked_fill((chance < self.c.token_noise) & (ids_bt > HIDDEN), HIDDEN)
+
+    def _loss(self, batch: Batch, z_weight: float, learning: bool = False) -> Tensor:
         device = self.ranks.device
         ids, target, seq = (_to(a, device) for a in (batch.ids_bt, batch.target_bt, batch.seq_bt))
+        ids = self._hide(ids) if learning else ids
         autocast = torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
         with autocast:
             return self.model.loss_sum(ids, target, None if self.c.documents == "none" else seq,
@@ -177,8 +192,10 @@ class Trainer:
         """Gradients of the mean over all targets of the global batch; returns that mean (this rank's part of it)."""
         targets = max(1.0, self.ranks.total(float(sum(b.n_targets for b in batches))))
         mean = torch.zeros((), device=self.ranks.device)
+        # Seeded by the step, so that a resumed run hides the same tokens.
+        self.noise.manual_seed((self.c.seed << 32) + self.step * self.ranks.world + self.ranks.rank)
         for batch in batches:
-            loss = self._loss(batch, self.c.z_loss) / targets
+            loss = self._loss(batch, self.c.z_loss, learning=True) / targets
             loss.backward()
             mean += loss.detach()
         self.ranks.sum_(self.gradients)

@@ -91,3 +91,16 @@ def data_hash(shards: list[Shard]) -> str:
     """One hash over the shards' own: names the data of a run."""
     text = "\n".join(f"{s.name} {s.meta.get('sha256', s.n_tokens)}" for s in sorted(shards, key=lambda s: s.name))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def thin(raw: dict) -> None:
+    """`thin: {from: …, out: …, every: 4}`: every n-th document of each shard (held-out shards whole), for sweeps that
+    repeat their text as often as the long run repeats its own."""
+    source, out, every = Path(raw["thin"]["from"]), Path(raw["thin"]["out"]), int(raw["thin"]["every"])
+    for path in sorted(source.glob("*.bin")):
+        shard, keep = open_shard(source, path.stem), 1 if path.stem.endswith(".val") else every
+        writer = ShardWriter(out / path.name)
+        for start, stop in zip(shard.starts[::keep], shard.stops[::keep], strict=True):
+            writer.add(shard.tokens[start + 1 : stop])
+        meta = writer.close({k: v for k, v in shard.meta.items() if k not in ("tokens", "documents", "sha256")} | {"every": keep})
+        print(f"{meta['tokens']:12,d}  {path.stem}")
