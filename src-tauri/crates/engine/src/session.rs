@@ -13,7 +13,7 @@ const SNAPSHOT_BUDGET: usize = 256 << 20;
 pub struct Session {
     model: Arc<Model>,
     /// Made by the first read.
-    sequence: Option<Box<dyn Sequence>>,
+    sequence: Option<Sequence>,
     tokens: Vec<TokenId>,
     logits: Vec<f32>,
     pub(crate) kept: Kept,
@@ -59,13 +59,13 @@ impl Session {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<&[f32], EngineError> {
         self.read(tokens, cancel, progress)?;
-        self.compute_logits(Rows::Last)
+        self.compute_logits()
     }
 
     /// Reads one token; returns its logits.
     pub fn step(&mut self, token: TokenId) -> Result<&[f32], EngineError> {
         self.read_one(token)?;
-        self.compute_logits(Rows::Last)
+        self.compute_logits()
     }
 
     /// Reads `tokens` and returns the logits at each of them, `[tokens.len(), vocab_size]` row-major.
@@ -73,8 +73,8 @@ impl Session {
         self.check(tokens)?;
         let mut all = Vec::with_capacity(tokens.len() * self.model.info().vocab_size);
         for chunk in tokens.chunks(CHUNK) {
-            self.advance(chunk)?;
-            all.extend_from_slice(self.compute_logits(Rows::All)?);
+            self.advance(chunk, Rows::All)?;
+            all.extend_from_slice(self.compute_logits()?);
         }
         Ok(all)
     }
@@ -92,7 +92,7 @@ impl Session {
             if cancel.is_cancelled() {
                 return Err(EngineError::Cancelled);
             }
-            self.advance(chunk)?;
+            self.advance(chunk, Rows::Last)?;
             done += chunk.len();
             progress(done, tokens.len());
         }
@@ -102,12 +102,12 @@ impl Session {
     /// As [`Session::step`], without computing logits.
     pub(crate) fn read_one(&mut self, token: TokenId) -> Result<(), EngineError> {
         self.check(&[token])?;
-        self.advance(&[token])
+        self.advance(&[token], Rows::Last)
     }
 
     /// Computes the logits after everything read so far; [`Session::logits`] shows them.
     pub(crate) fn refresh_logits(&mut self) -> Result<(), EngineError> {
-        self.compute_logits(Rows::Last).map(|_| ())
+        self.compute_logits().map(|_| ())
     }
 
     /// The logits computed last.
@@ -131,12 +131,12 @@ impl Session {
     }
 
     /// The only place where the state moves on. A failure leaves an empty session, never a half-read one.
-    fn advance(&mut self, tokens: &[TokenId]) -> Result<(), EngineError> {
+    fn advance(&mut self, tokens: &[TokenId], rows: Rows) -> Result<(), EngineError> {
         let mut sequence = match self.sequence.take() {
             Some(sequence) => sequence,
             None => self.model.start()?,
         };
-        if let Err(error) = sequence.read(tokens) {
+        if let Err(error) = sequence.read(tokens, rows) {
             self.reset();
             return Err(error);
         }
@@ -145,10 +145,10 @@ impl Session {
         Ok(())
     }
 
-    fn compute_logits(&mut self, rows: Rows) -> Result<&[f32], EngineError> {
+    fn compute_logits(&mut self) -> Result<&[f32], EngineError> {
         let sequence =
-            self.sequence.as_mut().filter(|_| !self.tokens.is_empty()).ok_or(EngineError::EmptyPrompt)?;
-        sequence.logits(rows, &mut self.logits)?;
+            self.sequence.as_ref().filter(|_| !self.tokens.is_empty()).ok_or(EngineError::EmptyPrompt)?;
+        sequence.logits(&mut self.logits)?;
         Ok(&self.logits)
     }
 

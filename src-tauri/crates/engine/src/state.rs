@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 const MAGIC: [u8; 8] = *b"CHIMSNAP";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HASH_BYTES: usize = 32;
 const HEADER_BYTES: usize = 8 + 4 + 4 + HASH_BYTES + 8 + 8;
 

@@ -54,6 +54,12 @@ impl Activation {
         &self.values
     }
 
+    /// The same, to be written again: the int8 form is void.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        self.is_quantized = false;
+        &mut self.values
+    }
+
     pub fn row(&self, i: usize) -> &[f32] {
         &self.values[i * self.k..(i + 1) * self.k]
     }

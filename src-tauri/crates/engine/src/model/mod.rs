@@ -60,10 +60,12 @@ impl Model {
     }
 
     /// A new empty sequence.
-    pub(crate) fn start(&self) -> Result<Box<dyn Sequence>, EngineError> {
+    pub(crate) fn start(&self) -> Result<Sequence, EngineError> {
         match &self.net {
-            Net::Fast(net) => Ok(Box::new(fast::FastSequence::new(Arc::clone(net))?)),
-            Net::Reference(net) => Ok(Box::new(reference::ReferenceSequence::new(Arc::clone(net))?)),
+            Net::Fast(net) => Ok(Sequence::Fast(fast::FastSequence::new(Arc::clone(net))?)),
+            Net::Reference(net) => {
+                Ok(Sequence::Reference(reference::ReferenceSequence::new(Arc::clone(net))?))
+            }
         }
     }
 }

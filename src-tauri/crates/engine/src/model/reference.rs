@@ -1,5 +1,5 @@
 //! The yardstick: the whole `granitehybrid` forward pass in plain f32 candle, dequantized weights, no own kernel.
-//! Slow and plain on purpose; every kernel of `fast.rs` is tested against it. Read it from top to bottom:
+//! Slow and plain on purpose; every kernel of `fast/` is tested against it. Read it from top to bottom:
 //!
 //! ```text
 //! x = E[token] · embedding_scale
@@ -11,7 +11,7 @@
 //! Letters: m tokens, d width, V vocabulary, f FFN width, H heads, P head size, N state size, G groups of Mamba-2, h and c
 //! query and key heads of attention, s head size, t tokens read so far, K = 4 taps. A name's suffix is its shape.
 use super::rope::RopeSpec;
-use super::sequence::{Rows, Saved, Sequence, save_f32s};
+use super::sequence::{Rows, Saved, save_f32s};
 use crate::weights::WeightFile;
 use crate::{EngineError, TokenId};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
@@ -75,7 +75,7 @@ enum LayerState {
     Attention { k_cts: Tensor, v_cts: Tensor },
 }
 
-pub(super) struct ReferenceSequence {
+pub(crate) struct ReferenceSequence {
     net: Arc<ReferenceNet>,
     layers: Vec<LayerState>,
     position: usize,
@@ -404,24 +404,24 @@ impl LayerState {
     }
 }
 
-impl Sequence for ReferenceSequence {
-    fn read(&mut self, tokens: &[TokenId]) -> std::result::Result<(), EngineError> {
-        self.x_md = Some(self.net.forward(tokens, self.position, &mut self.layers)?);
+impl ReferenceSequence {
+    pub fn read(&mut self, tokens: &[TokenId], rows: Rows) -> std::result::Result<(), EngineError> {
+        let x_md = self.net.forward(tokens, self.position, &mut self.layers)?;
+        self.x_md = Some(match rows {
+            Rows::All => x_md,
+            Rows::Last => x_md.narrow(0, x_md.dim(0)? - 1, 1)?,
+        });
         self.position += tokens.len();
         Ok(())
     }
 
-    fn logits(&mut self, rows: Rows, out: &mut Vec<f32>) -> std::result::Result<(), EngineError> {
+    pub fn logits(&self, out: &mut Vec<f32>) -> std::result::Result<(), EngineError> {
         let Some(x_md) = &self.x_md else { return Err(EngineError::EmptyPrompt) };
-        let x = match rows {
-            Rows::All => x_md.clone(),
-            Rows::Last => x_md.narrow(0, x_md.dim(0)? - 1, 1)?,
-        };
-        *out = self.net.logits(&x)?.flatten_all()?.to_vec1()?;
+        *out = self.net.logits(x_md)?.flatten_all()?.to_vec1()?;
         Ok(())
     }
 
-    fn save(&self, out: &mut Vec<u8>) -> std::result::Result<(), EngineError> {
+    pub fn save(&self, out: &mut Vec<u8>) -> std::result::Result<(), EngineError> {
         if let Some(x_md) = &self.x_md {
             save_f32s(&x_md.i(x_md.dim(0)? - 1)?.to_vec1::<f32>()?, out);
         }
@@ -431,7 +431,7 @@ impl Sequence for ReferenceSequence {
         Ok(())
     }
 
-    fn load(&mut self, tokens: usize, bytes: &[u8]) -> std::result::Result<(), EngineError> {
+    pub fn load(&mut self, tokens: usize, bytes: &[u8]) -> std::result::Result<(), EngineError> {
         let mut saved = Saved(bytes);
         let d = self.net.config.d_model;
         self.x_md = None;

@@ -1,4 +1,6 @@
 //! What both backends can do with one sequence.
+use super::fast::FastSequence;
+use super::reference::ReferenceSequence;
 use crate::{EngineError, TokenId};
 
 /// Of which tokens of the last read the logits are wanted.
@@ -9,18 +11,46 @@ pub(crate) enum Rows {
 }
 
 /// One sequence's state inside a backend. After an error its content is unspecified until a `load`.
-pub(crate) trait Sequence: Send {
-    /// Advances the state by `tokens` (ids below the vocabulary's size; not empty).
-    fn read(&mut self, tokens: &[TokenId]) -> Result<(), EngineError>;
+pub(crate) enum Sequence {
+    Fast(FastSequence),
+    Reference(ReferenceSequence),
+}
 
-    /// Logits `[rows, vocab]` of the last `read` (after a `load`: of the last token before the `save`).
-    fn logits(&mut self, rows: Rows, out: &mut Vec<f32>) -> Result<(), EngineError>;
+impl Sequence {
+    /// Advances the state by `tokens` (ids below the vocabulary's size; not empty), and keeps what the logits of `rows` need.
+    pub fn read(&mut self, tokens: &[TokenId], rows: Rows) -> Result<(), EngineError> {
+        match self {
+            Sequence::Fast(sequence) => sequence.read(tokens, rows),
+            Sequence::Reference(sequence) => sequence.read(tokens, rows),
+        }
+    }
+
+    /// Logits `[rows, vocab]` of the rows kept by the last `read` (after a `load`: of the last token before the `save`).
+    pub fn logits(&self, out: &mut Vec<f32>) -> Result<(), EngineError> {
+        match self {
+            Sequence::Fast(sequence) => sequence.logits(out),
+            Sequence::Reference(sequence) => sequence.logits(out),
+        }
+    }
 
     /// Appends everything that the future depends on.
-    fn save(&self, out: &mut Vec<u8>) -> Result<(), EngineError>;
+    pub fn save(&self, out: &mut Vec<u8>) -> Result<(), EngineError> {
+        match self {
+            Sequence::Fast(sequence) => {
+                sequence.save(out);
+                Ok(())
+            }
+            Sequence::Reference(sequence) => sequence.save(out),
+        }
+    }
 
     /// The state that `save` wrote after `tokens` tokens. Any other bytes: `SnapshotCorrupt`.
-    fn load(&mut self, tokens: usize, bytes: &[u8]) -> Result<(), EngineError>;
+    pub fn load(&mut self, tokens: usize, bytes: &[u8]) -> Result<(), EngineError> {
+        match self {
+            Sequence::Fast(sequence) => sequence.load(tokens, bytes),
+            Sequence::Reference(sequence) => sequence.load(tokens, bytes),
+        }
+    }
 }
 
 /// Takes saved values off the front of a snapshot's payload.

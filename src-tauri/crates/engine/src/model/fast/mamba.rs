@@ -1,0 +1,62 @@
+//! Mamba-2: in_proj, conv, scan, gated norm, out_proj.
+use super::{FastNet, Part, Scratch, Segment};
+use crate::kernels::{self, ConvWeights, KernelError, PackedMatrix, Rows, SsmShape, SsmWeights};
+
+pub(in crate::model) struct Mamba {
+    /// Index into `State::mamba`.
+    pub at: usize,
+    pub shape: SsmShape,
+    pub in_ed: PackedMatrix,
+    pub conv: ConvWeights,
+    /// `-exp(A_log)`, D and the bias of dt.
+    pub a_h: Vec<f32>,
+    pub d_h: Vec<f32>,
+    pub dt_bias_h: Vec<f32>,
+    pub norm_di: Vec<f32>,
+    pub out_d_di: PackedMatrix,
+}
+
+impl Part for Mamba {
+    fn run(&self, net: &FastNet, segments: &mut [Segment<'_>], t: &mut Scratch) -> Result<(), KernelError> {
+        let (m, shape) = (t.input.m(), &self.shape);
+        let (di, conv_dim) = (shape.inner(), shape.conv_dim());
+        net.product(&self.in_ed, &t.input, &mut t.a)?;
+        t.b.resize(m * conv_dim, 0.0);
+        t.c.resize(m * di, 0.0);
+        for segment in segments {
+            self.mix(net, segment, t)?;
+        }
+        let z = Rows::part(&t.a, self.in_ed.rows(), 0, di);
+        let y_m_di = t.wide.begin(m, di);
+        kernels::gated_rms_norm(
+            net.tier,
+            &net.pool,
+            &t.c,
+            z,
+            &self.norm_di,
+            shape.groups,
+            net.scales.eps,
+            y_m_di,
+        );
+        t.wide.quantize(net.tier, &net.pool);
+        net.product(&self.out_d_di, &t.wide, &mut t.a)
+    }
+}
+
+impl Mamba {
+    /// What depends on earlier tokens: from `t.a` (z|x|B|C|dt) through `t.b` (x|B|C after the convolution) to `t.c` (y).
+    fn mix(&self, net: &FastNet, segment: &mut Segment<'_>, t: &mut Scratch) -> Result<(), KernelError> {
+        let (tier, pool, shape) = (net.tier, &net.pool, &self.shape);
+        let (di, conv_dim, e) = (shape.inner(), shape.conv_dim(), self.in_ed.rows());
+        let rows = segment.rows();
+        let state = &mut segment.state.mamba[self.at];
+        let projected = &t.a[rows.start * e..rows.end * e];
+        let xbc = &mut t.b[rows.start * conv_dim..rows.end * conv_dim];
+        let y = &mut t.c[rows.start * di..rows.end * di];
+        let raw_xbc = Rows::part(projected, e, di, conv_dim);
+        kernels::conv_silu(tier, pool, &self.conv, raw_xbc, &mut state.conv, xbc);
+        let dt = Rows::part(projected, e, di + conv_dim, shape.heads);
+        let heads = SsmWeights { a: &self.a_h, d: &self.d_h, dt_bias: &self.dt_bias_h };
+        kernels::ssm_scan(tier, pool, shape, heads, Rows::new(xbc, conv_dim), dt, &mut state.ssm_hnp, y)
+    }
+}

@@ -1,0 +1,110 @@
+//! What one sequence remembers: recurrent states, convolution windows, keys and values.
+use super::{FastNet, Segment};
+use crate::kernels::{CONV_STATE, KernelError, KvCache, KvType, SsmShape};
+use crate::model::sequence::{Rows, Saved, save_f32s};
+use crate::{EngineError, TokenId};
+use std::sync::Arc;
+
+/// The shapes of everything a sequence of this network remembers.
+#[derive(Clone, Debug)]
+pub(in crate::model) struct Shapes {
+    pub mamba: Vec<SsmShape>,
+    pub kv: Vec<KvShape>,
+    pub kv_type: KvType,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(in crate::model) struct KvShape {
+    pub heads: usize,
+    pub head_dim: usize,
+}
+
+impl Shapes {
+    pub fn new(kv_type: KvType) -> Self {
+        Self { mamba: Vec::new(), kv: Vec::new(), kv_type }
+    }
+
+    /// Room for one more Mamba part; returns its index.
+    pub fn add_mamba(&mut self, shape: SsmShape) -> usize {
+        self.mamba.push(shape);
+        self.mamba.len() - 1
+    }
+
+    /// Room for one more attention part; returns its index.
+    pub fn add_kv(&mut self, shape: KvShape) -> usize {
+        self.kv.push(shape);
+        self.kv.len() - 1
+    }
+}
+
+pub(in crate::model) struct MambaState {
+    /// `[3][conv_dim]`, oldest first.
+    pub conv: Vec<f32>,
+    pub ssm_hnp: Vec<f32>,
+}
+
+pub(in crate::model) struct State {
+    pub mamba: Vec<MambaState>,
+    pub kv: Vec<KvCache>,
+    /// Tokens read.
+    pub position: usize,
+    /// The residual stream of the rows whose logits may be asked for.
+    pub x_md: Vec<f32>,
+}
+
+impl State {
+    pub fn new(shapes: &Shapes) -> Result<Self, KernelError> {
+        let mamba = shapes.mamba.iter().map(|shape| MambaState {
+            conv: vec![0.0; CONV_STATE * shape.conv_dim()],
+            ssm_hnp: vec![0.0; shape.state_len()],
+        });
+        let kv = shapes.kv.iter().map(|s| KvCache::new(shapes.kv_type, s.heads, s.head_dim));
+        Ok(Self { mamba: mamba.collect(), kv: kv.collect::<Result<_, _>>()?, position: 0, x_md: Vec::new() })
+    }
+}
+
+/// A sequence and the network it belongs to.
+pub(crate) struct FastSequence {
+    net: Arc<FastNet>,
+    pub state: State,
+}
+
+impl FastSequence {
+    pub fn new(net: Arc<FastNet>) -> Result<Self, EngineError> {
+        Ok(Self { state: State::new(&net.shapes)?, net })
+    }
+
+    pub fn read(&mut self, tokens: &[TokenId], rows: Rows) -> Result<(), EngineError> {
+        Ok(self.net.read(&mut [Segment::new(&mut self.state, tokens, rows)])?)
+    }
+
+    pub fn logits(&self, out: &mut Vec<f32>) -> Result<(), EngineError> {
+        Ok(self.net.logits(&self.state.x_md, out)?)
+    }
+
+    pub fn save(&self, out: &mut Vec<u8>) {
+        let d = self.net.d_model();
+        save_f32s(&self.state.x_md[self.state.x_md.len().saturating_sub(d)..], out);
+        for mamba in &self.state.mamba {
+            save_f32s(&mamba.conv, out);
+            save_f32s(&mamba.ssm_hnp, out);
+        }
+        self.state.kv.iter().for_each(|cache| cache.write_le(out));
+    }
+
+    pub fn load(&mut self, tokens: usize, bytes: &[u8]) -> Result<(), EngineError> {
+        let (mut saved, state) = (Saved(bytes), &mut self.state);
+        state.x_md.resize(if tokens == 0 { 0 } else { self.net.d_model() }, 0.0);
+        saved.f32s(&mut state.x_md)?;
+        for mamba in &mut state.mamba {
+            saved.f32s(&mut mamba.conv)?;
+            saved.f32s(&mut mamba.ssm_hnp)?;
+        }
+        for (cache, shape) in state.kv.iter_mut().zip(&self.net.shapes.kv) {
+            let value = if cache.kind() == KvType::F32 { 4 } else { 2 };
+            cache.read_le(tokens, saved.take(2 * value * tokens * shape.heads * shape.head_dim)?)?;
+        }
+        state.position = tokens;
+        saved.finish()
+    }
+}

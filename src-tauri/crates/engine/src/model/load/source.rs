@@ -1,0 +1,97 @@
+//! A validated file as a source of vectors and packed matrices.
+use super::super::fast::{FastNet, Scales, Shapes};
+use super::super::rope::RopeSpec;
+use super::main_type;
+use crate::EngineError;
+use crate::kernels::{CpuTier, KernelError, KvType, PackedMatrix, Pool, WeightType};
+use crate::model::fast::Block;
+use crate::weights::WeightFile;
+use chimera_gguf::{GgmlType, TensorInfo, ValidModel};
+use std::sync::Mutex;
+
+pub(super) struct Source<'a> {
+    file: &'a WeightFile,
+    pub valid: &'a ValidModel,
+    tier: CpuTier,
+    pool: Pool,
+}
+
+impl<'a> Source<'a> {
+    pub fn new(file: &'a WeightFile, valid: &'a ValidModel, tier: CpuTier, threads: usize) -> Self {
+        Self { file, valid, tier, pool: Pool::new(threads) }
+    }
+
+    /// How keys and values are held: rounding them to f16 would dominate the error of an f32 model, and is lost in that of
+    /// any other.
+    pub fn kv_type(&self) -> KvType {
+        if main_type(self.valid) == GgmlType::F32 { KvType::F32 } else { KvType::F16 }
+    }
+
+    /// Embedding, head and the last norm, around a family's blocks.
+    pub fn finish(self, blocks: Vec<Block>, shapes: Shapes) -> Result<FastNet, EngineError> {
+        let config = &self.valid.config;
+        Ok(FastNet {
+            tier: self.tier,
+            scales: Scales {
+                eps: config.rms_eps,
+                embedding: config.embedding_scale,
+                residual: config.residual_scale,
+                logit: config.logit_scale,
+            },
+            embedding_vd: self.matrix("token_embd.weight")?,
+            head_vd: (!config.tied_embedding).then(|| self.matrix("output.weight")).transpose()?,
+            output_norm_d: self.vector("output_norm.weight"),
+            blocks,
+            shapes,
+            rope: config.rope.as_ref().map(|rope| RopeSpec::new(rope, &self.vector("rope_freqs.weight"))),
+            scratch: Mutex::default(),
+            pool: self.pool,
+        })
+    }
+
+    /// An F32 tensor's values; empty if the file does not have it (validation has asked for all that must be there).
+    pub fn vector(&self, name: &str) -> Vec<f32> {
+        let bytes = self.valid.gguf.tensor(name).map_or(&[][..], |t| self.file.data(t));
+        bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    }
+
+    pub fn matrix(&self, name: &str) -> Result<PackedMatrix, EngineError> {
+        let Some(tensor) = self.valid.gguf.tensor(name) else {
+            let reason = chimera_gguf::ModelError::MissingTensor { name: name.to_owned() };
+            return Err(EngineError::ModelInvalid { path: self.file.path().to_owned(), reason });
+        };
+        let (cols, rows) = (tensor.dims[0], tensor.dims.iter().skip(1).product());
+        let dtype = weight_type(tensor)?;
+        let packed = PackedMatrix::pack(dtype, rows, cols, self.file.data(tensor), self.tier, &self.pool);
+        // At no time does more than one tensor lie in memory twice.
+        self.file.release();
+        packed.map_err(|source| match source {
+            KernelError::OutOfMemory { bytes } => EngineError::OutOfMemory { bytes },
+            source => EngineError::UnsupportedShape { tensor: name.to_owned(), source },
+        })
+    }
+}
+
+/// Every matrix is of a type that the fast backend has a kernel for; the first that is not, else `Ok`.
+pub fn check_types(model: &ValidModel) -> Result<(), EngineError> {
+    model
+        .gguf
+        .tensors()
+        .iter()
+        .filter(|tensor| tensor.dims.len() > 1)
+        .try_for_each(|t| weight_type(t).map(drop))
+}
+
+fn weight_type(tensor: &TensorInfo) -> Result<WeightType, EngineError> {
+    match tensor.dtype {
+        GgmlType::F32 => Ok(WeightType::F32),
+        GgmlType::F16 => Ok(WeightType::F16),
+        GgmlType::Bf16 => Ok(WeightType::Bf16),
+        GgmlType::Q4_0 => Ok(WeightType::Q4_0),
+        GgmlType::Q8_0 => Ok(WeightType::Q8_0),
+        GgmlType::Q6K => Ok(WeightType::Q6K),
+        other => {
+            Err(EngineError::UnsupportedType { tensor: tensor.name.clone(), dtype: other.name().to_owned() })
+        }
+    }
+}
