@@ -64,6 +64,8 @@ pub enum EngineError {
     /// Made by another model file or another backend.
     #[error("the snapshot belongs to another model")]
     SnapshotForeign,
+    #[error("the snapshot cannot be read or written: {0}")]
+    SnapshotIo(std::io::Error),
 
     // --- the backends ---
     #[error("a kernel refused its arguments: {0}")]

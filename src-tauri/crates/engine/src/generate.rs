@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 impl Session {
     /// Answers `prompt` (the whole conversation, see [`crate::template::render`]). Reads only what neither the live
-    /// state nor a kept snapshot covers, and keeps snapshots at the end of the prompt and of the answer.
+    /// state nor a kept snapshot covers, and keeps snapshots at turn boundaries, at the end of the prompt and of the answer.
     /// Cancelling during the prefill gives an empty completion with `FinishReason::Cancelled`, not an error.
     pub fn generate(
         &mut self,
@@ -56,25 +56,6 @@ impl Session {
             completion_tokens,
         })
     }
-
-    /// Brings the state to the longest known prefix of `prompt`; returns its length.
-    fn resume(&mut self, prompt: &[TokenId]) -> Result<usize, EngineError> {
-        let live = if prompt.starts_with(self.tokens()) { self.tokens().len() } else { 0 };
-        match self.kept.longest_prefix(prompt).filter(|s| s.token_count() > live) {
-            Some(snapshot) => self.restore(&snapshot)?,
-            None if live == 0 => self.reset(),
-            None => {}
-        }
-        Ok(self.tokens().len())
-    }
-
-    fn keep_here(&mut self) -> Result<(), EngineError> {
-        if !self.tokens().is_empty() && !self.kept.has(self.tokens()) {
-            let snapshot = self.snapshot()?;
-            self.kept.push(snapshot);
-        }
-        Ok(())
-    }
 }
 
 /// One call of `generate`, past its checks.
@@ -90,9 +71,9 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Reads what is missing of `prompt`. A snapshot is kept at `mark` if the prompt goes on after it.
+    /// Reads what is missing of `prompt`. Snapshots are kept at its pauses, and at `mark` if it goes on after that.
     fn read_prompt(&mut self, prompt: &[TokenId], mark: usize) -> Result<(), EngineError> {
-        for end in [mark, prompt.len()] {
+        for end in self.session.pauses(prompt).into_iter().chain([mark, prompt.len()]) {
             let at = self.session.tokens().len();
             if at < end {
                 let events = &mut *self.events;

@@ -8,6 +8,7 @@ mod generate;
 #[allow(unsafe_code)]
 pub mod kernels;
 mod model;
+mod resume;
 mod sampling;
 mod session;
 mod state;
@@ -23,5 +24,5 @@ pub use api::*;
 pub use error::EngineError;
 pub use model::{Model, check_types};
 pub use session::Session;
-pub use state::Snapshot;
+pub use state::{Snapshot, SnapshotFile, write_snapshots};
 pub use tokenizer::{StreamDecoder, Tokenizer};

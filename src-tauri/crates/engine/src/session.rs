@@ -1,6 +1,6 @@
 //! One sequence: the tokens read so far, the state they left, and how it is extended.
 use crate::model::{Rows, Sequence};
-use crate::state::Kept;
+use crate::state::{Kept, KvPart};
 use crate::{CancelFlag, EngineError, Model, Snapshot, TokenId};
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ pub struct Session {
     sequence: Option<Sequence>,
     tokens: Vec<TokenId>,
     logits: Vec<f32>,
+    /// The keys and values of the first positions, as the newest snapshot copied them.
+    copied: Vec<KvPart>,
     pub(crate) kept: Kept,
 }
 
@@ -26,6 +28,7 @@ impl Session {
             sequence: None,
             tokens: Vec::new(),
             logits: Vec::new(),
+            copied: Vec::new(),
             kept: Kept::new(SNAPSHOT_BUDGET),
         }
     }
@@ -42,7 +45,14 @@ impl Session {
     /// Back to the empty sequence (kept snapshots stay).
     pub fn reset(&mut self) {
         self.tokens.clear();
+        self.copied.clear();
         self.sequence = None;
+    }
+
+    /// Forgets everything, the kept snapshots too.
+    pub fn forget(&mut self) {
+        self.reset();
+        self.kept.clear();
     }
 
     /// How many bytes of snapshots `generate` may keep.
@@ -152,13 +162,20 @@ impl Session {
         Ok(&self.logits)
     }
 
-    /// A copy of the state as it is now.
-    pub fn snapshot(&self) -> Result<Snapshot, EngineError> {
-        let mut payload = Vec::new();
+    /// A copy of the state as it is now. Keys and values that an earlier copy of this sequence has are not copied again.
+    pub fn snapshot(&mut self) -> Result<Snapshot, EngineError> {
+        let mut fixed = Vec::new();
         if let Some(sequence) = self.sequence.as_ref().filter(|_| !self.tokens.is_empty()) {
-            sequence.save(&mut payload)?;
+            sequence.save_fixed(&mut fixed)?;
+            let done = self.copied.iter().map(KvPart::positions).sum();
+            if done < self.tokens.len() {
+                let mut kv = Vec::new();
+                sequence.save_kv(done..self.tokens.len(), &mut kv)?;
+                self.copied.push(KvPart::new(self.tokens.len() - done, kv));
+            }
         }
-        Ok(Snapshot::new(self.model.file(), self.model.backend(), &self.tokens, payload))
+        let kv = self.copied.clone();
+        Ok(Snapshot::new(self.model.file(), self.model.backend(), &self.tokens, fixed, kv))
     }
 
     /// Continues from `snapshot`, bit for bit as the session it was taken from would. After an error the session is empty.
@@ -169,9 +186,10 @@ impl Session {
             return Ok(());
         }
         let mut sequence = self.model.start()?;
-        sequence.load(snapshot.token_count(), snapshot.payload())?;
+        sequence.load(snapshot.fixed(), snapshot.kv())?;
         self.sequence = Some(sequence);
         self.tokens.extend_from_slice(snapshot.tokens());
+        self.copied.extend_from_slice(snapshot.kv());
         Ok(())
     }
 
@@ -190,6 +208,14 @@ impl Session {
         if snapshot.token_count() > limit {
             return Err(EngineError::ContextFull { needed: snapshot.token_count(), limit });
         }
-        Ok(())
+        let (positions, vocab_size) =
+            (snapshot.kv().iter().map(KvPart::positions), self.model.info().vocab_size);
+        if positions.sum::<usize>() != snapshot.token_count() {
+            return Err(EngineError::SnapshotCorrupt { what: "positions" });
+        }
+        match snapshot.tokens().iter().find(|t| **t as usize >= vocab_size) {
+            Some(token) => Err(EngineError::TokenOutOfRange { token: *token, vocab_size }),
+            None => Ok(()),
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 pub(crate) struct WeightFile {
     path: PathBuf,
     map: Mmap,
+    stamp: String,
     sha256: OnceLock<([u8; 32], String)>,
 }
 
@@ -20,7 +21,8 @@ impl WeightFile {
             _ => EngineError::ModelUnreadable { path: path.to_owned(), source },
         };
         let file = File::open(path).map_err(unreadable)?;
-        if !file.metadata().map_err(unreadable)?.is_file() {
+        let metadata = file.metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
             return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
         }
         // SAFETY: the map is read-only and private. Chimera replaces a model file by rename and never writes into one, so
@@ -28,7 +30,7 @@ impl WeightFile {
         // (SIGBUS) but never yields a reference to freed memory. Every number in it is checked before use.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
-        Ok(Self { path: path.to_owned(), map, sha256: OnceLock::new() })
+        Ok(Self { path: path.to_owned(), map, stamp: stamp(path, &metadata), sha256: OnceLock::new() })
     }
 
     pub fn path(&self) -> &Path {
@@ -63,6 +65,16 @@ impl WeightFile {
         let _ = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
     }
 
+    /// Differs when the file was replaced or written to since.
+    pub fn stamp(&self) -> &str {
+        &self.stamp
+    }
+
+    /// The file's SHA-256 as it is known already; without effect once it was hashed.
+    pub fn set_digest(&self, digest: [u8; 32]) {
+        self.sha256.get_or_init(|| (digest, hex(&digest)));
+    }
+
     /// SHA-256 as bytes; hashed by the first caller.
     pub fn digest(&self) -> &[u8; 32] {
         &self.hashed().0
@@ -77,7 +89,25 @@ impl WeightFile {
         self.sha256.get_or_init(|| {
             let digest: [u8; 32] = Sha256::digest(&self.map).into();
             self.release();
-            (digest, digest.iter().map(|byte| format!("{byte:02x}")).collect())
+            (digest, hex(&digest))
         })
     }
+}
+
+fn hex(digest: &[u8; 32]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Size, time of the last change and, where the system tells, the file's own number. (`ctime` cannot be set by hand.)
+fn stamp(path: &Path, metadata: &std::fs::Metadata) -> String {
+    let modified = metadata.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+    let modified = modified.unwrap_or_default().as_nanos();
+    #[cfg(unix)]
+    let own = {
+        use std::os::unix::fs::MetadataExt;
+        format!("{}.{} {} {}", metadata.ctime(), metadata.ctime_nsec(), metadata.dev(), metadata.ino())
+    };
+    #[cfg(not(unix))]
+    let own = "-";
+    format!("{} {modified} {own} {}", metadata.len(), path.display())
 }

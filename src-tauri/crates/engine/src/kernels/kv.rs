@@ -5,6 +5,7 @@
 use super::error::check_len;
 use super::simd::LANES;
 use super::{KernelError, simd};
+use std::ops::Range;
 
 /// How keys and values are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +86,8 @@ impl<T: Element> HeadStore<T> {
         }
     }
 
-    fn key(&self, pos: usize, d: usize, head_dim: usize) -> T {
-        self.keys[pos / LANES * LANES * head_dim + d * LANES + pos % LANES]
+    fn key(&self, pos: usize, head_dim: usize) -> impl Iterator<Item = &T> {
+        self.keys[pos / LANES * LANES * head_dim + pos % LANES..].iter().step_by(LANES).take(head_dim)
     }
 }
 
@@ -160,28 +161,33 @@ impl KvCache {
         self.len = len;
     }
 
-    /// Appends every key, then every value, to `out`, little-endian, `[kv_head][position][head_dim]` each: for snapshots.
-    pub fn write_le(&self, out: &mut Vec<u8>) {
+    /// Bytes that [`save`](Self::save) writes for one position.
+    pub fn position_bytes(&self) -> usize {
+        let size = if self.kind() == KvType::F32 { 4 } else { 2 };
+        2 * size * self.kv_heads() * self.head_dim
+    }
+
+    /// Appends the keys, then the values, of these positions to `out`, little-endian, `[kv_head][position][head_dim]` each:
+    /// for snapshots. Positions that are not there are left out.
+    pub fn save(&self, positions: Range<usize>, out: &mut Vec<u8>) {
+        let positions = positions.start.min(self.len)..positions.end.min(self.len);
+        out.reserve(positions.len() * self.position_bytes());
         match &self.store {
-            Store::F32(heads) => {
-                save(heads, self.len, self.head_dim, |v, out| out.extend(v.to_le_bytes()), out)
-            }
-            Store::F16(heads) => {
-                save(heads, self.len, self.head_dim, |v, out| out.extend(v.to_le_bytes()), out)
-            }
+            Store::F32(heads) => save(heads, positions, self.head_dim, f32::to_le_bytes, out),
+            Store::F16(heads) => save(heads, positions, self.head_dim, u16::to_le_bytes, out),
         }
     }
 
-    /// Replaces the content by `len` positions written by [`write_le`](Self::write_le) of a cache of the same shape and kind.
-    pub fn read_le(&mut self, len: usize, bytes: &[u8]) -> Result<(), KernelError> {
-        let size = if self.kind() == KvType::F32 { 4 } else { 2 };
-        let expected = len.saturating_mul(2 * size * self.kv_heads() * self.head_dim);
+    /// Appends `count` positions that [`save`](Self::save) of a cache of the same shape and kind wrote.
+    pub fn extend_saved(&mut self, count: usize, bytes: &[u8]) -> Result<(), KernelError> {
+        let expected = count.saturating_mul(self.position_bytes());
         check_len("saved keys and values (bytes)", expected, bytes.len())?;
+        let (at, hd) = (self.len, self.head_dim);
         match &mut self.store {
-            Store::F32(heads) => restore(heads, len, self.head_dim, bytes.as_chunks().0, f32::from_le_bytes),
-            Store::F16(heads) => restore(heads, len, self.head_dim, bytes.as_chunks().0, u16::from_le_bytes),
+            Store::F32(heads) => extend(heads, at, count, hd, bytes.as_chunks().0, f32::from_le_bytes),
+            Store::F16(heads) => extend(heads, at, count, hd, bytes.as_chunks().0, u16::from_le_bytes),
         }
-        self.len = len;
+        self.len += count;
         Ok(())
     }
 }
@@ -194,42 +200,44 @@ fn push_all<T: Element>(heads: &mut [HeadStore<T>], at: usize, head_dim: usize, 
     }
 }
 
-fn save<T: Element>(
+fn save<T: Element, const SIZE: usize>(
     heads: &[HeadStore<T>],
-    len: usize,
+    positions: Range<usize>,
     head_dim: usize,
-    put: impl Fn(T, &mut Vec<u8>),
+    put: impl Fn(T) -> [u8; SIZE],
     out: &mut Vec<u8>,
 ) {
     for head in heads {
-        for pos in 0..len {
-            (0..head_dim).for_each(|d| put(head.key(pos, d, head_dim), out));
+        for pos in positions.clone() {
+            out.extend(head.key(pos, head_dim).flat_map(|v| put(*v)));
         }
     }
     for head in heads {
-        head.values[..len * head_dim].iter().for_each(|v| put(*v, out));
+        let values = &head.values[positions.start * head_dim..positions.end * head_dim];
+        out.extend(values.iter().flat_map(|v| put(*v)));
     }
 }
 
-fn restore<T: Element, const SIZE: usize>(
+fn extend<T: Element, const SIZE: usize>(
     heads: &mut [HeadStore<T>],
-    len: usize,
+    at: usize,
+    count: usize,
     head_dim: usize,
     saved: &[[u8; SIZE]],
     get: impl Fn([u8; SIZE]) -> T,
 ) {
-    let per_head = len * head_dim;
-    let padded = len.next_multiple_of(LANES) * head_dim;
+    let per_head = count * head_dim;
+    let padded = (at + count).next_multiple_of(LANES) * head_dim;
     let (keys, values) = saved.split_at(heads.len() * per_head);
-    for (h, head) in heads.iter_mut().enumerate() {
-        head.keys.clear();
+    let saved = keys.chunks_exact(per_head.max(1)).zip(values.chunks_exact(per_head.max(1)));
+    for (head, (keys, values)) in heads.iter_mut().zip(saved) {
         head.keys.resize(padded, T::default());
-        for (i, bytes) in keys[h * per_head..][..per_head].iter().enumerate() {
-            let (pos, d) = (i / head_dim, i % head_dim);
-            head.keys[pos / LANES * LANES * head_dim + d * LANES + pos % LANES] = get(*bytes);
+        for (pos, key) in (at..).zip(keys.chunks_exact(head_dim)) {
+            let slots = head.keys[pos / LANES * LANES * head_dim + pos % LANES..].iter_mut().step_by(LANES);
+            slots.zip(key).for_each(|(slot, bytes)| *slot = get(*bytes));
         }
-        head.values.clear();
-        head.values.extend(values[h * per_head..][..per_head].iter().map(|b| get(*b)));
+        head.values.truncate(at * head_dim);
+        head.values.extend(values.iter().map(|bytes| get(*bytes)));
         head.values.resize(padded, T::default());
     }
 }

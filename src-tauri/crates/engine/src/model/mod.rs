@@ -42,6 +42,21 @@ impl Model {
         self.file.sha256()
     }
 
+    /// Tells this state of the file from any other without reading it: for remembering its hash.
+    pub fn file_stamp(&self) -> &str {
+        self.file.stamp()
+    }
+
+    /// SHA-256 of the file as bytes; see [`Model::sha256`].
+    pub fn digest(&self) -> &[u8; 32] {
+        self.file.digest()
+    }
+
+    /// Spares the hashing: `digest` was computed when [`Model::file_stamp`] was the same.
+    pub fn remember_digest(&self, digest: [u8; 32]) {
+        self.file.set_digest(digest);
+    }
+
     /// What identifies the weights: the open file, hashed only when someone asks for its hash.
     pub(crate) fn file(&self) -> &Arc<WeightFile> {
         &self.file

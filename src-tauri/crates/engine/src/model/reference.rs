@@ -12,12 +12,14 @@
 //! query and key heads of attention, s head size, t tokens read so far, K = 4 taps. A name's suffix is its shape.
 use super::rope::RopeSpec;
 use super::sequence::{Rows, Saved, save_f32s};
+use crate::state::KvPart;
 use crate::weights::WeightFile;
 use crate::{EngineError, TokenId};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{D, Device, IndexOp, Result, Tensor};
 use chimera_gguf::{GgmlType, LayerKind, ModelConfig, ModelError, SsmConfig, ValidModel};
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 const CPU: &Device = &Device::Cpu;
@@ -379,28 +381,15 @@ impl LayerState {
         }
     }
 
-    /// Replaces both tensors by saved ones; only keys and values change their length.
-    fn load(&mut self, tokens: usize, saved: &mut Saved<'_>) -> std::result::Result<(), EngineError> {
-        let mut read = |old: &Tensor, grows: bool| {
-            let mut dims = old.dims().to_vec();
-            if grows {
-                dims[1] = tokens;
-            }
-            let mut values = vec![0.0; dims.iter().product()];
-            saved.f32s(&mut values)?;
-            Ok::<_, EngineError>(Tensor::from_vec(values, dims, CPU)?)
-        };
+    fn is_kv(&self) -> bool {
+        matches!(self, LayerState::Attention { .. })
+    }
+
+    fn tensors_mut(&mut self) -> [&mut Tensor; 2] {
         match self {
-            LayerState::Mamba { conv_kc, ssm_hpn } => {
-                *conv_kc = read(conv_kc, false)?;
-                *ssm_hpn = read(ssm_hpn, false)?;
-            }
-            LayerState::Attention { k_cts, v_cts } => {
-                *k_cts = read(k_cts, true)?;
-                *v_cts = read(v_cts, true)?;
-            }
+            LayerState::Mamba { conv_kc, ssm_hpn } => [conv_kc, ssm_hpn],
+            LayerState::Attention { k_cts, v_cts } => [k_cts, v_cts],
         }
-        Ok(())
     }
 }
 
@@ -421,29 +410,52 @@ impl ReferenceSequence {
         Ok(())
     }
 
-    pub fn save(&self, out: &mut Vec<u8>) -> std::result::Result<(), EngineError> {
+    pub fn save_fixed(&self, out: &mut Vec<u8>) -> std::result::Result<(), EngineError> {
         if let Some(x_md) = &self.x_md {
             save_f32s(&x_md.i(x_md.dim(0)? - 1)?.to_vec1::<f32>()?, out);
         }
-        for tensor in self.layers.iter().flat_map(LayerState::tensors) {
+        for tensor in self.layers.iter().filter(|l| !l.is_kv()).flat_map(LayerState::tensors) {
             save_f32s(&tensor.flatten_all()?.to_vec1::<f32>()?, out);
         }
         Ok(())
     }
 
-    pub fn load(&mut self, tokens: usize, bytes: &[u8]) -> std::result::Result<(), EngineError> {
-        let mut saved = Saved(bytes);
-        let d = self.net.config.d_model;
-        self.x_md = None;
-        if tokens > 0 {
-            let mut x_d = vec![0.0; d];
-            saved.f32s(&mut x_d)?;
-            self.x_md = Some(Tensor::from_vec(x_d, (1, d), CPU)?);
+    pub fn save_kv(
+        &self,
+        positions: Range<usize>,
+        out: &mut Vec<u8>,
+    ) -> std::result::Result<(), EngineError> {
+        for tensor in self.layers.iter().filter(|l| l.is_kv()).flat_map(LayerState::tensors) {
+            let part = tensor.narrow(1, positions.start, positions.len())?;
+            save_f32s(&part.flatten_all()?.to_vec1::<f32>()?, out);
         }
-        for layer in &mut self.layers {
-            layer.load(tokens, &mut saved)?;
-        }
-        self.position = tokens;
-        saved.finish()
+        Ok(())
     }
+
+    pub fn load(&mut self, fixed: &[u8], kv: &[KvPart]) -> std::result::Result<(), EngineError> {
+        let mut saved = Saved(fixed);
+        let d = self.net.config.d_model;
+        self.x_md = Some(load_tensor(&mut saved, &[1, d])?);
+        for tensor in self.layers.iter_mut().filter(|l| !l.is_kv()).flat_map(LayerState::tensors_mut) {
+            *tensor = load_tensor(&mut saved, tensor.dims())?;
+        }
+        saved.finish()?;
+        let mut parts: Vec<Saved<'_>> = kv.iter().map(|part| Saved(part.bytes())).collect();
+        for tensor in self.layers.iter_mut().filter(|l| l.is_kv()).flat_map(LayerState::tensors_mut) {
+            let (heads, head_dim) = (tensor.dim(0)?, tensor.dim(2)?);
+            let read = |(saved, part): (&mut Saved<'_>, &KvPart)| {
+                load_tensor(saved, &[heads, part.positions(), head_dim])
+            };
+            let pieces = parts.iter_mut().zip(kv).map(read).collect::<std::result::Result<Vec<_>, _>>()?;
+            *tensor = Tensor::cat(&pieces, 1)?;
+        }
+        self.position = kv.iter().map(KvPart::positions).sum();
+        parts.into_iter().try_for_each(Saved::finish)
+    }
+}
+
+fn load_tensor(saved: &mut Saved<'_>, dims: &[usize]) -> std::result::Result<Tensor, EngineError> {
+    let mut values = vec![0.0; dims.iter().product()];
+    saved.f32s(&mut values)?;
+    Ok(Tensor::from_vec(values, dims, CPU)?)
 }

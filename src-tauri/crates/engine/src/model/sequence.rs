@@ -1,7 +1,9 @@
 //! What both backends can do with one sequence.
 use super::fast::FastSequence;
 use super::reference::ReferenceSequence;
+use crate::state::KvPart;
 use crate::{EngineError, TokenId};
+use std::ops::Range;
 
 /// Of which tokens of the last read the logits are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,22 +35,35 @@ impl Sequence {
         }
     }
 
-    /// Appends everything that the future depends on.
-    pub fn save(&self, out: &mut Vec<u8>) -> Result<(), EngineError> {
+    /// Appends what has the same size after any number of tokens (at least one): recurrent states, convolution windows,
+    /// the last token's row.
+    pub fn save_fixed(&self, out: &mut Vec<u8>) -> Result<(), EngineError> {
         match self {
             Sequence::Fast(sequence) => {
-                sequence.save(out);
+                sequence.save_fixed(out);
                 Ok(())
             }
-            Sequence::Reference(sequence) => sequence.save(out),
+            Sequence::Reference(sequence) => sequence.save_fixed(out),
         }
     }
 
-    /// The state that `save` wrote after `tokens` tokens. Any other bytes: `SnapshotCorrupt`.
-    pub fn load(&mut self, tokens: usize, bytes: &[u8]) -> Result<(), EngineError> {
+    /// Appends the keys and values of these positions. What is read later changes nothing in them.
+    pub fn save_kv(&self, positions: Range<usize>, out: &mut Vec<u8>) -> Result<(), EngineError> {
         match self {
-            Sequence::Fast(sequence) => sequence.load(tokens, bytes),
-            Sequence::Reference(sequence) => sequence.load(tokens, bytes),
+            Sequence::Fast(sequence) => {
+                sequence.save_kv(positions, out);
+                Ok(())
+            }
+            Sequence::Reference(sequence) => sequence.save_kv(positions, out),
+        }
+    }
+
+    /// The state that `save_fixed` and `save_kv` wrote; `kv` covers all positions in order. Any other bytes:
+    /// `SnapshotCorrupt`.
+    pub fn load(&mut self, fixed: &[u8], kv: &[KvPart]) -> Result<(), EngineError> {
+        match self {
+            Sequence::Fast(sequence) => sequence.load(fixed, kv),
+            Sequence::Reference(sequence) => sequence.load(fixed, kv),
         }
     }
 }
@@ -63,11 +78,12 @@ impl<'a> Saved<'a> {
         Ok(head)
     }
 
-    /// Fills `out` with little-endian f32.
+    /// Fills `out` with little-endian f32. A state that is not finite was never saved.
     pub fn f32s(&mut self, out: &mut [f32]) -> Result<(), EngineError> {
         let (values, _) = self.take(out.len() * 4)?.as_chunks::<4>();
         out.iter_mut().zip(values).for_each(|(v, bytes)| *v = f32::from_le_bytes(*bytes));
-        Ok(())
+        let finite = out.iter().fold(true, |all, v| all & v.is_finite());
+        if finite { Ok(()) } else { Err(EngineError::SnapshotCorrupt { what: "not finite" }) }
     }
 
     pub fn finish(self) -> Result<(), EngineError> {

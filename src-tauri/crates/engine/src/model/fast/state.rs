@@ -2,7 +2,9 @@
 use super::{FastNet, Segment};
 use crate::kernels::{CONV_STATE, KernelError, KvCache, KvType, SsmShape};
 use crate::model::sequence::{Rows, Saved, save_f32s};
+use crate::state::KvPart;
 use crate::{EngineError, TokenId};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The shapes of everything a sequence of this network remembers.
@@ -82,29 +84,40 @@ impl FastSequence {
         Ok(self.net.logits(&self.state.x_md, out)?)
     }
 
-    pub fn save(&self, out: &mut Vec<u8>) {
+    pub fn save_fixed(&self, out: &mut Vec<u8>) {
         let d = self.net.d_model();
         save_f32s(&self.state.x_md[self.state.x_md.len().saturating_sub(d)..], out);
         for mamba in &self.state.mamba {
             save_f32s(&mamba.conv, out);
             save_f32s(&mamba.ssm_hnp, out);
         }
-        self.state.kv.iter().for_each(|cache| cache.write_le(out));
     }
 
-    pub fn load(&mut self, tokens: usize, bytes: &[u8]) -> Result<(), EngineError> {
-        let (mut saved, state) = (Saved(bytes), &mut self.state);
-        state.x_md.resize(if tokens == 0 { 0 } else { self.net.d_model() }, 0.0);
+    pub fn save_kv(&self, positions: Range<usize>, out: &mut Vec<u8>) {
+        self.state.kv.iter().for_each(|cache| cache.save(positions.clone(), out));
+    }
+
+    pub fn load(&mut self, fixed: &[u8], kv: &[KvPart]) -> Result<(), EngineError> {
+        let (mut saved, state) = (Saved(fixed), &mut self.state);
+        state.x_md.resize(self.net.d_model(), 0.0);
         saved.f32s(&mut state.x_md)?;
         for mamba in &mut state.mamba {
             saved.f32s(&mut mamba.conv)?;
             saved.f32s(&mut mamba.ssm_hnp)?;
         }
-        for (cache, shape) in state.kv.iter_mut().zip(&self.net.shapes.kv) {
-            let value = if cache.kind() == KvType::F32 { 4 } else { 2 };
-            cache.read_le(tokens, saved.take(2 * value * tokens * shape.heads * shape.head_dim)?)?;
-        }
-        state.position = tokens;
-        saved.finish()
+        saved.finish()?;
+        state.kv.iter_mut().for_each(|cache| cache.truncate(0));
+        kv.iter().try_for_each(|part| load_kv(&mut state.kv, part))?;
+        state.position = kv.iter().map(KvPart::positions).sum();
+        Ok(())
     }
+}
+
+fn load_kv(caches: &mut [KvCache], part: &KvPart) -> Result<(), EngineError> {
+    let mut saved = Saved(part.bytes());
+    for cache in caches {
+        let bytes = part.positions().saturating_mul(cache.position_bytes());
+        cache.extend_saved(part.positions(), saved.take(bytes)?)?;
+    }
+    saved.finish()
 }
