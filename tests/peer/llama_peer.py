@@ -1,9 +1,9 @@
 """llama.cpp, called through the C functions of llama.h that a prebuilt library exports.
 
 The library is the one inside the PyPI wheel `xllamacpp`, or, with CHIMERA_PEER_LIB, any other build with the same
-structures (a native one, for timings). They follow llama.h of llama.cpp 0.6.0-dev (ggml 0.26), build 11549, which has
-one pointer more than the header of that week; `open_library` compares the defaults with known values first, so that
-another layout is an error and not a wild pointer.
+structures (a native one, for timings). They follow llama.h of llama.cpp 0.6.0-dev (ggml 0.26), with and without the
+one pointer more that build 11549 has; `open_library` takes the layout whose defaults are the known ones, so that
+another one is an error and not a wild pointer.
 
     python llama_peer.py info
     python llama_peer.py logits   MODEL --tokens-file IDS.json --out LOGITS.f32      [tokens, vocabulary], little-endian f32
@@ -57,48 +57,60 @@ class ModelParams(c.Structure):
     ]
 
 
+CONTEXT_HEAD = [
+    ("n_ctx", c.c_uint32),
+    ("n_batch", c.c_uint32),
+    ("n_ubatch", c.c_uint32),
+    ("n_seq_max", c.c_uint32),
+    ("n_rs_seq", c.c_uint32),
+    ("n_outputs_max", c.c_uint32),
+    ("n_outputs_max_per_seq", c.c_uint32),
+    ("n_threads", c.c_int32),
+    ("n_threads_batch", c.c_int32),
+    ("ctx_type", c.c_int),
+    ("rope_scaling_type", c.c_int),
+    ("pooling_type", c.c_int),
+    ("attention_type", c.c_int),
+    ("flash_attn_type", c.c_int),
+    ("rope_freq_base", c.c_float),
+    ("rope_freq_scale", c.c_float),
+    ("yarn_ext_factor", c.c_float),
+    ("yarn_attn_factor", c.c_float),
+    ("yarn_beta_fast", c.c_float),
+    ("yarn_beta_slow", c.c_float),
+    ("yarn_orig_ctx", c.c_uint32),
+    ("defrag_thold", c.c_float),
+    ("cb_eval", c.c_void_p),
+    ("cb_eval_user_data", c.c_void_p),
+    ("type_k", c.c_int),
+    ("type_v", c.c_int),
+    ("abort_callback", c.c_void_p),
+    ("abort_callback_data", c.c_void_p),
+]
+CONTEXT_TAIL = [
+    ("embeddings", c.c_bool),
+    ("offload_kqv", c.c_bool),
+    ("no_perf", c.c_bool),
+    ("op_offload", c.c_bool),
+    ("swa_full", c.c_bool),
+    ("kv_unified", c.c_bool),
+    ("samplers", c.c_void_p),
+    ("n_samplers", c.c_size_t),
+    ("ctx_other", c.c_void_p),
+    ("later", TAIL),
+]
+
+
 class ContextParams(c.Structure):
-    _fields_ = [
-        ("n_ctx", c.c_uint32),
-        ("n_batch", c.c_uint32),
-        ("n_ubatch", c.c_uint32),
-        ("n_seq_max", c.c_uint32),
-        ("n_rs_seq", c.c_uint32),
-        ("n_outputs_max", c.c_uint32),
-        ("n_outputs_max_per_seq", c.c_uint32),
-        ("n_threads", c.c_int32),
-        ("n_threads_batch", c.c_int32),
-        ("ctx_type", c.c_int),
-        ("rope_scaling_type", c.c_int),
-        ("pooling_type", c.c_int),
-        ("attention_type", c.c_int),
-        ("flash_attn_type", c.c_int),
-        ("rope_freq_base", c.c_float),
-        ("rope_freq_scale", c.c_float),
-        ("yarn_ext_factor", c.c_float),
-        ("yarn_attn_factor", c.c_float),
-        ("yarn_beta_fast", c.c_float),
-        ("yarn_beta_slow", c.c_float),
-        ("yarn_orig_ctx", c.c_uint32),
-        ("defrag_thold", c.c_float),
-        ("cb_eval", c.c_void_p),
-        ("cb_eval_user_data", c.c_void_p),
-        ("type_k", c.c_int),
-        ("type_v", c.c_int),
-        ("abort_callback", c.c_void_p),
-        ("abort_callback_data", c.c_void_p),
-        ("unnamed_pointer", c.c_void_p),
-        ("embeddings", c.c_bool),
-        ("offload_kqv", c.c_bool),
-        ("no_perf", c.c_bool),
-        ("op_offload", c.c_bool),
-        ("swa_full", c.c_bool),
-        ("kv_unified", c.c_bool),
-        ("samplers", c.c_void_p),
-        ("n_samplers", c.c_size_t),
-        ("ctx_other", c.c_void_p),
-        ("later", TAIL),
-    ]
+    """As in llama.h."""
+
+    _fields_ = CONTEXT_HEAD + CONTEXT_TAIL
+
+
+class WiderContextParams(c.Structure):
+    """As in build 11549."""
+
+    _fields_ = [*CONTEXT_HEAD, ("unnamed_pointer", c.c_void_p), *CONTEXT_TAIL]
 
 
 class Batch(c.Structure):
@@ -168,21 +180,28 @@ def open_library() -> c.CDLL:
     for name, (result, arguments) in SIGNATURES.items():
         function = getattr(lib, name)
         function.restype, function.argtypes = result, arguments
-    check_layout(lib)
+    set_layout(lib)
     lib.llama_log_set(c.cast(_print_errors, c.c_void_p), None)
     lib.llama_backend_init()
     return lib
 
 
-def check_layout(lib: c.CDLL) -> None:
+def set_layout(lib: c.CDLL) -> None:
     """The defaults of llama.cpp, read through our structures: a field that moved shows here."""
+    expected = (-1, -1, 1, True, False, 512, 2048, 512, 1, -1, -1.0, TYPE_F16, TYPE_F16, True, 0)
+    for layout in (ContextParams, WiderContextParams):
+        lib.llama_context_default_params.restype = layout
+        lib.llama_init_from_model.argtypes = [c.c_void_p, layout]
+        if defaults(lib) == expected:
+            return
+    raise SystemExit(f"this llama.cpp has other structures: {defaults(lib)} instead of {expected}")
+
+
+def defaults(lib: c.CDLL) -> tuple[object, ...]:
     model, context = lib.llama_model_default_params(), lib.llama_context_default_params()
     found = (model.n_gpu_layers, model.load_mode, model.lazy_mode, model.use_extra_bufts, model.vocab_only)
     found += (context.n_ctx, context.n_batch, context.n_ubatch, context.n_seq_max, context.flash_attn_type)
-    found += (context.yarn_ext_factor, context.type_k, context.type_v, context.offload_kqv, context.n_samplers)
-    expected = (-1, -1, 1, True, False, 512, 2048, 512, 1, -1, -1.0, TYPE_F16, TYPE_F16, True, 0)
-    if found != expected:
-        raise SystemExit(f"this llama.cpp has other structures: {found} instead of {expected}")
+    return found + (context.yarn_ext_factor, context.type_k, context.type_v, context.offload_kqv, context.n_samplers)
 
 
 class Peer:
@@ -203,7 +222,7 @@ class Peer:
         if not self.context:
             raise SystemExit("llama.cpp made no context")
 
-    def _context_params(self, n_ctx: int, threads: int, exact: bool) -> ContextParams:
+    def _context_params(self, n_ctx: int, threads: int, exact: bool) -> ContextParams | WiderContextParams:
         params = self.lib.llama_context_default_params()
         params.n_ctx = n_ctx
         params.n_batch = n_ctx
