@@ -56,6 +56,10 @@ pub enum EngineError {
     #[error("sampling option {name} is out of range: {value}")]
     InvalidSampling { name: &'static str, value: f32 },
 
+    /// A session of another model was given to a batch.
+    #[error("the session belongs to another model")]
+    SessionForeign,
+
     // --- snapshots ---
     #[error("the snapshot is damaged ({what})")]
     SnapshotCorrupt { what: &'static str },

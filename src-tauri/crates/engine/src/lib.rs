@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 mod answer;
 mod api;
+mod batch;
 mod error;
 mod generate;
 #[allow(unsafe_code)]
@@ -21,6 +22,7 @@ mod tokenizer;
 mod weights;
 
 pub use api::*;
+pub use batch::{Batch, Ended, Feed, Refused, Ticket};
 pub use error::EngineError;
 pub use model::{Model, check_types};
 pub use session::Session;

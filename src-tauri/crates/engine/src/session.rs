@@ -1,11 +1,11 @@
 //! One sequence: the tokens read so far, the state they left, and how it is extended.
-use crate::model::{Rows, Sequence};
+use crate::model::{Chunk, Rows, Sequence};
 use crate::state::{Kept, KvPart};
 use crate::{CancelFlag, EngineError, Model, Snapshot, TokenId};
 use std::sync::Arc;
 
 /// Tokens read at once: enough rows to keep the kernels busy, few enough to stop soon when cancelled.
-const CHUNK: usize = 128;
+pub(crate) const CHUNK: usize = 128;
 
 /// Memory for the snapshots that `generate` may resume from, unless the caller says otherwise.
 const SNAPSHOT_BUDGET: usize = 256 << 20;
@@ -16,6 +16,8 @@ pub struct Session {
     sequence: Option<Sequence>,
     tokens: Vec<TokenId>,
     logits: Vec<f32>,
+    /// `logits` are those of the last token read.
+    has_logits: bool,
     /// The keys and values of the first positions, as the newest snapshot copied them.
     copied: Vec<KvPart>,
     pub(crate) kept: Kept,
@@ -28,6 +30,7 @@ impl Session {
             sequence: None,
             tokens: Vec::new(),
             logits: Vec::new(),
+            has_logits: false,
             copied: Vec::new(),
             kept: Kept::new(SNAPSHOT_BUDGET),
         }
@@ -47,6 +50,7 @@ impl Session {
         self.tokens.clear();
         self.copied.clear();
         self.sequence = None;
+        self.has_logits = false;
     }
 
     /// Forgets everything, the kept snapshots too.
@@ -74,7 +78,7 @@ impl Session {
 
     /// Reads one token; returns its logits.
     pub fn step(&mut self, token: TokenId) -> Result<&[f32], EngineError> {
-        self.read_one(token)?;
+        self.read_chunk(&[token])?;
         self.compute_logits()
     }
 
@@ -109,23 +113,24 @@ impl Session {
         Ok(())
     }
 
-    /// As [`Session::step`], without computing logits.
-    pub(crate) fn read_one(&mut self, token: TokenId) -> Result<(), EngineError> {
-        self.check(&[token])?;
-        self.advance(&[token], Rows::Last)
+    /// Reads one chunk, without computing logits.
+    pub(crate) fn read_chunk(&mut self, tokens: &[TokenId]) -> Result<(), EngineError> {
+        self.check(tokens)?;
+        self.advance(tokens, Rows::Last)
     }
 
-    /// Computes the logits after everything read so far; [`Session::logits`] shows them.
+    /// Makes sure that [`Session::logits`] are those after everything read so far.
     pub(crate) fn refresh_logits(&mut self) -> Result<(), EngineError> {
-        self.compute_logits().map(|_| ())
+        if self.has_logits { Ok(()) } else { self.compute_logits().map(|_| ()) }
     }
 
-    /// The logits computed last.
-    pub(crate) fn logits(&self) -> &[f32] {
+    /// The logits computed last, `[vocab_size]` (empty before the first).
+    pub fn logits(&self) -> &[f32] {
         &self.logits
     }
 
-    fn check(&self, tokens: &[TokenId]) -> Result<(), EngineError> {
+    /// Whether `tokens` can follow what was read.
+    pub(crate) fn check(&self, tokens: &[TokenId]) -> Result<(), EngineError> {
         let info = self.model.info();
         if tokens.is_empty() {
             return Err(EngineError::EmptyPrompt);
@@ -140,26 +145,56 @@ impl Session {
         Ok(())
     }
 
-    /// The only place where the state moves on. A failure leaves an empty session, never a half-read one.
     fn advance(&mut self, tokens: &[TokenId], rows: Rows) -> Result<(), EngineError> {
-        let mut sequence = match self.sequence.take() {
-            Some(sequence) => sequence,
-            None => self.model.start()?,
-        };
-        if let Err(error) = sequence.read(tokens, rows) {
-            self.reset();
-            return Err(error);
+        let model = Arc::clone(&self.model);
+        let mut results = model.read(vec![self.chunk(tokens, rows)?]);
+        self.finish_chunk(tokens, results.pop().unwrap_or(Ok(())))
+    }
+
+    /// What a pass needs to read `tokens`; [`finish_chunk`](Self::finish_chunk) takes its outcome.
+    pub(crate) fn chunk<'a>(
+        &'a mut self,
+        tokens: &'a [TokenId],
+        rows: Rows,
+    ) -> Result<Chunk<'a>, EngineError> {
+        if self.sequence.is_none() {
+            self.sequence = Some(self.model.start()?);
         }
-        self.sequence = Some(sequence);
-        self.tokens.extend_from_slice(tokens);
-        Ok(())
+        self.has_logits = false;
+        match &mut self.sequence {
+            Some(sequence) => Ok(Chunk { sequence, tokens, rows }),
+            None => Err(EngineError::EmptyPrompt),
+        }
+    }
+
+    /// The only place where the state moves on. A failure leaves an empty session, never a half-read one.
+    pub(crate) fn finish_chunk(
+        &mut self,
+        tokens: &[TokenId],
+        outcome: Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        match outcome {
+            Ok(()) => self.tokens.extend_from_slice(tokens),
+            Err(_) => self.reset(),
+        }
+        outcome
     }
 
     fn compute_logits(&mut self) -> Result<&[f32], EngineError> {
-        let sequence =
-            self.sequence.as_ref().filter(|_| !self.tokens.is_empty()).ok_or(EngineError::EmptyPrompt)?;
-        sequence.logits(&mut self.logits)?;
+        let model = Arc::clone(&self.model);
+        model.logits(&mut [self.wanted_logits()?])?;
+        self.has_logits = true;
         Ok(&self.logits)
+    }
+
+    /// What the model needs to compute the logits, which the caller then reports by [`set_has_logits`](Self::set_has_logits).
+    pub(crate) fn wanted_logits(&mut self) -> Result<(&Sequence, &mut Vec<f32>), EngineError> {
+        let sequence = self.sequence.as_ref().filter(|_| !self.tokens.is_empty());
+        Ok((sequence.ok_or(EngineError::EmptyPrompt)?, &mut self.logits))
+    }
+
+    pub(crate) fn set_has_logits(&mut self) {
+        self.has_logits = true;
     }
 
     /// A copy of the state as it is now. Keys and values that an earlier copy of this sequence has are not copied again.

@@ -94,7 +94,7 @@ fn a_restored_sequence_has_the_logits_of_its_last_token() {
         let mut sequence = model.start().unwrap();
         sequence.load(snapshot.fixed(), snapshot.kv()).unwrap();
         let mut restored = Vec::new();
-        sequence.logits(&mut restored).unwrap();
+        model.logits(&mut [(&sequence, &mut restored)]).unwrap();
         assert!(restored == expected);
     }
 }

@@ -135,6 +135,18 @@ impl KvCache {
         }
     }
 
+    /// Room for `more` positions. It grows by a quarter at least and in steps of 256 positions: large buffers are moved by the
+    /// system's page tables, and pages that no key has touched take no memory.
+    pub fn reserve(&mut self, more: usize) -> Result<(), KernelError> {
+        const STEP: usize = 256;
+        let needed = (self.len + more).next_multiple_of(LANES);
+        let grown = needed.max(self.len + self.len / 4).next_multiple_of(STEP);
+        match &mut self.store {
+            Store::F32(heads) => reserve(heads, needed * self.head_dim, grown * self.head_dim),
+            Store::F16(heads) => reserve(heads, needed * self.head_dim, grown * self.head_dim),
+        }
+    }
+
     /// Adds m positions; `k` and `v` are `[m, kv_heads, head_dim]`, keys already turned by RoPE.
     pub fn append(&mut self, k: &[f32], v: &[f32]) -> Result<(), KernelError> {
         let width = self.kv_heads() * self.head_dim;
@@ -190,6 +202,16 @@ impl KvCache {
         self.len += count;
         Ok(())
     }
+}
+
+fn reserve<T: Element>(heads: &mut [HeadStore<T>], needed: usize, grown: usize) -> Result<(), KernelError> {
+    for values in heads.iter_mut().flat_map(|head| [&mut head.keys, &mut head.values]) {
+        if values.capacity() < needed {
+            let refused = |_| KernelError::OutOfMemory { bytes: grown * size_of::<T>() };
+            values.try_reserve_exact(grown - values.len()).map_err(refused)?;
+        }
+    }
+    Ok(())
 }
 
 fn push_all<T: Element>(heads: &mut [HeadStore<T>], at: usize, head_dim: usize, k: &[f32], v: &[f32]) {

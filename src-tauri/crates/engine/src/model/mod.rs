@@ -8,7 +8,7 @@ mod sequence;
 mod tests;
 
 pub use load::check_types;
-pub(crate) use sequence::{Rows, Sequence};
+pub(crate) use sequence::{Chunk, Rows, Sequence};
 
 use crate::weights::WeightFile;
 use crate::{Backend, EngineError, ModelInfo, TokenId, Tokenizer};
@@ -81,6 +81,48 @@ impl Model {
             Net::Reference(net) => {
                 Ok(Sequence::Reference(reference::ReferenceSequence::new(Arc::clone(net))?))
             }
+        }
+    }
+
+    /// Advances every chunk's sequence by its tokens, in one pass over the weights on the fast backend. What one sequence lacks
+    /// (memory for its keys) is its error alone; a refused kernel is the error of all.
+    pub(crate) fn read(&self, chunks: Vec<Chunk<'_>>) -> Vec<Result<(), EngineError>> {
+        let mut results = Vec::with_capacity(chunks.len());
+        let mut segments = Vec::with_capacity(chunks.len());
+        for Chunk { sequence, tokens, rows } in chunks {
+            results.push(match sequence {
+                Sequence::Reference(sequence) => sequence.read(tokens, rows),
+                Sequence::Fast(sequence) => match sequence.state.reserve(tokens.len()) {
+                    Ok(()) => {
+                        segments.push(fast::Segment::new(&mut sequence.state, tokens, rows));
+                        Ok(())
+                    }
+                    Err(error) => Err(error.into()),
+                },
+            });
+        }
+        if let Net::Fast(net) = &self.net
+            && !segments.is_empty()
+            && let Err(error) = net.read(&mut segments)
+        {
+            results.iter_mut().filter(|r| r.is_ok()).for_each(|r| *r = Err(error.clone().into()));
+        }
+        results
+    }
+
+    /// Logits `[rows, vocab]` of the rows that each sequence kept at its last `read` (after a `load`: of the last token
+    /// before the `save`).
+    pub(crate) fn logits(&self, wanted: &mut [(&Sequence, &mut Vec<f32>)]) -> Result<(), EngineError> {
+        let mut rows = Vec::with_capacity(wanted.len());
+        for (sequence, out) in wanted {
+            match sequence {
+                Sequence::Reference(sequence) => sequence.logits(out)?,
+                Sequence::Fast(sequence) => rows.push((&sequence.state.x_md[..], &mut **out)),
+            }
+        }
+        match &self.net {
+            Net::Fast(net) if !rows.is_empty() => Ok(net.logits(&mut rows)?),
+            _ => Ok(()),
         }
     }
 }

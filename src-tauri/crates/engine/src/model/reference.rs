@@ -351,7 +351,7 @@ fn candle_type(dtype: GgmlType) -> Option<GgmlDType> {
 // --- one sequence ---
 
 impl ReferenceSequence {
-    pub fn new(net: Arc<ReferenceNet>) -> std::result::Result<Self, EngineError> {
+    pub(in crate::model) fn new(net: Arc<ReferenceNet>) -> std::result::Result<Self, EngineError> {
         let layers = net.layers.iter().map(|layer| LayerState::new(&net.config, &layer.mixer));
         let layers = layers.collect::<Result<_>>()?;
         Ok(Self { net, layers, position: 0, x_md: None })

@@ -18,23 +18,14 @@ pub(crate) enum Sequence {
     Reference(ReferenceSequence),
 }
 
+/// What one sequence reads in a pass: ids below the vocabulary's size, not empty. What the logits of `rows` need is kept.
+pub(crate) struct Chunk<'a> {
+    pub sequence: &'a mut Sequence,
+    pub tokens: &'a [TokenId],
+    pub rows: Rows,
+}
+
 impl Sequence {
-    /// Advances the state by `tokens` (ids below the vocabulary's size; not empty), and keeps what the logits of `rows` need.
-    pub fn read(&mut self, tokens: &[TokenId], rows: Rows) -> Result<(), EngineError> {
-        match self {
-            Sequence::Fast(sequence) => sequence.read(tokens, rows),
-            Sequence::Reference(sequence) => sequence.read(tokens, rows),
-        }
-    }
-
-    /// Logits `[rows, vocab]` of the rows kept by the last `read` (after a `load`: of the last token before the `save`).
-    pub fn logits(&self, out: &mut Vec<f32>) -> Result<(), EngineError> {
-        match self {
-            Sequence::Fast(sequence) => sequence.logits(out),
-            Sequence::Reference(sequence) => sequence.logits(out),
-        }
-    }
-
     /// Appends what has the same size after any number of tokens (at least one): recurrent states, convolution windows,
     /// the last token's row.
     pub fn save_fixed(&self, out: &mut Vec<u8>) -> Result<(), EngineError> {

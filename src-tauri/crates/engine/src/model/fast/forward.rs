@@ -57,13 +57,25 @@ impl FastNet {
         Ok(())
     }
 
-    /// Logits `[n, V]` of rows of the residual stream `x_nd` that a pass has left.
-    pub fn logits(&self, x_nd: &[f32], out: &mut Vec<f32>) -> Result<(), KernelError> {
+    /// For each pair, the logits `[n, V]` of the n rows `x_nd` that a pass has left: one product for all of them.
+    pub fn logits(&self, wanted: &mut [(&[f32], &mut Vec<f32>)]) -> Result<(), KernelError> {
         let t = &mut *self.scratch();
-        self.norm(x_nd, &self.output_norm_d, &mut t.input);
-        self.product(self.head_vd.as_ref().unwrap_or(&self.embedding_vd), &t.input, out)?;
+        t.x_md.clear();
+        wanted.iter().for_each(|(x_nd, _)| t.x_md.extend_from_slice(x_nd));
+        self.norm(&t.x_md, &self.output_norm_d, &mut t.input);
+        let head_vd = self.head_vd.as_ref().unwrap_or(&self.embedding_vd);
+        if let [(_, out)] = wanted {
+            self.product(head_vd, &t.input, out)?;
+        } else {
+            self.product(head_vd, &t.input, &mut t.a)?;
+            let mut rows_v = t.a.chunks_exact(head_vd.rows());
+            for (x_nd, out) in wanted.iter_mut() {
+                out.clear();
+                rows_v.by_ref().take(x_nd.len() / self.d_model()).for_each(|row_v| out.extend(row_v));
+            }
+        }
         if self.scales.logit != 1.0 {
-            out.iter_mut().for_each(|v| *v /= self.scales.logit);
+            wanted.iter_mut().flat_map(|(_, out)| out.iter_mut()).for_each(|v| *v /= self.scales.logit);
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! What one sequence remembers: recurrent states, convolution windows, keys and values.
-use super::{FastNet, Segment};
+use super::FastNet;
+use crate::EngineError;
 use crate::kernels::{CONV_STATE, KernelError, KvCache, KvType, SsmShape};
-use crate::model::sequence::{Rows, Saved, save_f32s};
+use crate::model::sequence::{Saved, save_f32s};
 use crate::state::KvPart;
-use crate::{EngineError, TokenId};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -63,25 +63,22 @@ impl State {
         let kv = shapes.kv.iter().map(|s| KvCache::new(shapes.kv_type, s.heads, s.head_dim));
         Ok(Self { mamba: mamba.collect(), kv: kv.collect::<Result<_, _>>()?, position: 0, x_md: Vec::new() })
     }
+
+    /// Room for the keys and values of `more` tokens: asked for before a pass, so that the want of it is one sequence's error.
+    pub fn reserve(&mut self, more: usize) -> Result<(), KernelError> {
+        self.kv.iter_mut().try_for_each(|cache| cache.reserve(more))
+    }
 }
 
 /// A sequence and the network it belongs to.
 pub(crate) struct FastSequence {
     net: Arc<FastNet>,
-    pub state: State,
+    pub(in crate::model) state: State,
 }
 
 impl FastSequence {
-    pub fn new(net: Arc<FastNet>) -> Result<Self, EngineError> {
+    pub(in crate::model) fn new(net: Arc<FastNet>) -> Result<Self, EngineError> {
         Ok(Self { state: State::new(&net.shapes)?, net })
-    }
-
-    pub fn read(&mut self, tokens: &[TokenId], rows: Rows) -> Result<(), EngineError> {
-        Ok(self.net.read(&mut [Segment::new(&mut self.state, tokens, rows)])?)
-    }
-
-    pub fn logits(&self, out: &mut Vec<f32>) -> Result<(), EngineError> {
-        Ok(self.net.logits(&self.state.x_md, out)?)
     }
 
     pub fn save_fixed(&self, out: &mut Vec<u8>) {
