@@ -1,11 +1,13 @@
 //! What a turn needs of an engine, and the real one behind it. The tests put a scripted engine here.
 use crate::locate::{LocateError, Places, locate};
+use crate::snapshots::{FILE_ALLOWANCE, Recalled, SnapshotStore};
 use chimera_engine::{
     CancelFlag, ChatMessage, Completion, EngineError, GenerateEvent, GenerateOptions, LoadOptions, Model,
     ModelInfo, Session, Think, TokenId, template,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// Renders prompts; used from any thread, also while the engine generates.
 pub trait PromptTokens: Send + Sync {
@@ -25,6 +27,18 @@ pub trait Engine {
     ) -> Result<Completion, EngineError>;
     /// After a panic nothing is known about the state: start from an empty one.
     fn rebuild(&mut self);
+
+    // What follows spares reading twice; an engine that does without is slower, not wrong.
+
+    /// From now on states are on disk there.
+    fn attach(&mut self, _store: Arc<SnapshotStore>) {}
+    /// Before a turn of a conversation that may be on disk: looks whether its file covers more of `prompt` than memory.
+    fn recall(&mut self, _conversation: Uuid, _prompt: &[TokenId]) {}
+    /// After a turn, in an idle moment. `prompt` is the conversation with its answer. Without a `conversation` nothing is
+    /// written.
+    fn retain(&mut self, _conversation: Option<Uuid>, _prompt: &[TokenId], _cancel: &CancelFlag) {}
+    /// A conversation was deleted: nothing of any stays in memory.
+    fn forget(&mut self) {}
 }
 
 /// Called on the engine thread, once at the start.
@@ -51,13 +65,16 @@ impl EngineFactory for LocalEngine {
         let path = locate(&self.places)?;
         let model = Model::load(&path, &self.options)
             .map_err(|error| LoadError::Engine { path, source: error.into() })?;
-        Ok(Box::new(Local { session: Session::new(Arc::clone(&model)), model }))
+        Ok(Box::new(Local { session: Session::new(Arc::clone(&model)), model, store: None, recalled: None }))
     }
 }
 
 struct Local {
     model: Arc<Model>,
     session: Session,
+    store: Option<Arc<SnapshotStore>>,
+    /// What the last turn found on disk: the rest of it is read when there is time.
+    recalled: Option<Recalled>,
 }
 
 impl Engine for Local {
@@ -81,6 +98,38 @@ impl Engine for Local {
 
     fn rebuild(&mut self) {
         self.session = Session::new(Arc::clone(&self.model));
+    }
+
+    fn attach(&mut self, store: Arc<SnapshotStore>) {
+        store.identify(&self.model);
+        self.store = Some(store);
+    }
+
+    fn recall(&mut self, conversation: Uuid, prompt: &[TokenId]) {
+        let Some(store) = &self.store else { return };
+        let known = self.session.known(prompt);
+        self.recalled = store.read(conversation, &self.model, prompt, known);
+        let Some(Recalled { snapshot, .. }) = &self.recalled else { return };
+        if let Err(error) = self.session.keep_snapshot(snapshot.clone()) {
+            tracing::info!(%conversation, %error, "a snapshot is of no use");
+        }
+    }
+
+    fn retain(&mut self, conversation: Option<Uuid>, prompt: &[TokenId], cancel: &CancelFlag) {
+        // A model that differs refused the first of them already.
+        let earlier = self.recalled.take().map(Recalled::earlier).unwrap_or_default();
+        earlier.into_iter().for_each(|snapshot| drop(self.session.keep_snapshot(snapshot)));
+        if let Err(error) = self.session.settle(prompt, cancel) {
+            tracing::warn!(%error, "the conversation was not read ahead");
+        }
+        if let (Some(store), Some(conversation)) = (&self.store, conversation) {
+            store.write(conversation, self.session.resumable(prompt, FILE_ALLOWANCE));
+        }
+    }
+
+    fn forget(&mut self) {
+        self.session.forget();
+        self.recalled = None;
     }
 }
 

@@ -133,7 +133,9 @@ pub(crate) fn history(error: &HistoryError) -> WireError {
         H::Io { path, .. } | H::Storage { path, .. } => {
             with_path(ErrorCode::DiskFailed, path).with("reason", error)
         }
-        H::NotFound { id } | H::NotAnAnswer { id } => WireError::new(ErrorCode::NotFound).with("id", id),
+        H::NotFound { id } | H::NotAnAnswer { id } | H::NotAQuestion { id } => {
+            WireError::new(ErrorCode::NotFound).with("id", id)
+        }
         H::DuplicateId { id } => WireError::new(ErrorCode::InvalidId).with("id", id),
         H::SqliteTooOld { .. } | H::NotStreaming { .. } | H::Migration { .. } | H::Sql { .. } => {
             WireError::new(ErrorCode::Internal).with("reason", error)

@@ -11,6 +11,7 @@ pub mod locate;
 mod outbox;
 mod prompt;
 mod service;
+pub mod snapshots;
 mod text;
 mod turn;
 pub mod wire;

@@ -81,6 +81,19 @@ pub(crate) fn fit(
     Ok(Prompt { tokens: tokens.render(&messages, think)?, dropped_turns })
 }
 
+/// The conversation with its answer, as the next prompt will begin if it drops no more turns.
+pub(crate) fn answered(
+    tokens: &dyn PromptTokens,
+    ask: &Ask,
+    answer: &str,
+    dropped_turns: usize,
+    think: Think,
+) -> Result<Vec<TokenId>, EngineError> {
+    let last = [message(Role::User, &ask.question), message(Role::Assistant, answer)];
+    let kept = ask.before.iter().skip(dropped_turns).flat_map(exchange);
+    tokens.render(&kept.chain(last).collect::<Vec<_>>(), think)
+}
+
 fn message(role: Role, content: &str) -> ChatMessage {
     ChatMessage { role, content: content.to_owned() }
 }
@@ -89,9 +102,10 @@ fn exchange(exchange: &Exchange) -> [ChatMessage; 2] {
     [message(Role::User, &exchange.question), message(Role::Assistant, &exchange.answer)]
 }
 
-/// How many exchanges go. Replays the conversation turn by turn: when a prompt was too long, everything beyond three
-/// quarters of the limit went at once, so the following turns find their prefix already read. (Dropping just enough
-/// would move the prompt's beginning at every turn, and the whole prompt would be read again each time.)
+/// How many exchanges go. Replays the conversation turn by turn: when a prompt was too long, everything beyond half of
+/// the limit went at once, so the turns that follow find their prefix already read. (Dropping just enough would move the
+/// prompt's beginning at every turn, and the whole prompt would be read again each time. Dropping a quarter would read
+/// three quarters again for every quarter that is new, three times as much; half is read again for every half.)
 fn dropped(tokens: &dyn PromptTokens, ask: &Ask, think: Think, limit: usize) -> Result<usize, EngineError> {
     let header = tokens.render(&[], think)?.len(); // "<|im_start|>assistant\n"
     let cost = |messages: &[ChatMessage]| Ok(tokens.render(messages, think)?.len() - header);
@@ -108,7 +122,7 @@ fn replay(questions: &[usize], wholes: &[usize], header: usize, limit: usize) ->
     let (mut first, mut before) = (0, 0); // the first kept turn; tokens of the kept turns before turn `t`
     for (t, question) in questions.iter().enumerate() {
         if header + before + question > limit {
-            while first < t && header + before + question > limit / 4 * 3 {
+            while first < t && header + before + question > limit / 2 {
                 before -= wholes[first];
                 first += 1;
             }
@@ -167,7 +181,7 @@ mod tests {
         let (questions, wholes) = (vec![10; 101], vec![100; 100]);
         let starts: Vec<usize> = (1..=100).map(|n| replay(&questions[..=n], &wholes[..n], 3, 1000)).collect();
         let moves = starts.windows(2).filter(|pair| pair[0] != pair[1]).count();
-        assert!(starts[99] >= 90 && moves <= 40, "{moves} moves, last {}", starts[99]);
+        assert!(starts[99] >= 90 && moves <= 20, "{moves} moves, last {}", starts[99]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::engine::EngineFactory;
 use crate::errors::{self, ChatError};
 use crate::outbox::Outbox;
 use crate::prompt::{check_alone, prompt_limit};
+use crate::snapshots::{self, SnapshotStore};
 use crate::text::UserText;
 use crate::turn::Turn;
 use crate::wire::{
@@ -41,7 +42,7 @@ impl Default for Pace {
 pub struct ChatConfig {
     /// The application's version, shown in the status.
     pub version: String,
-    /// Conversations are kept in `history/` below it.
+    /// Conversations are kept in `history/` below it, the model's states of them in `snapshots/`.
     pub data_dir: PathBuf,
     pub engine: Box<dyn EngineFactory>,
     pub clock: Clock,
@@ -49,6 +50,8 @@ pub struct ChatConfig {
     pub pace: Pace,
     /// Upper bound of the history file, in pages; for tests of a full disk.
     pub max_pages: Option<u32>,
+    /// Upper bound of all files in `snapshots/`, where the model's states are kept. 0: nothing is written there.
+    pub snapshot_bytes: u64,
     /// The seed is set anew for each answer.
     pub generate: GenerateOptions,
 }
@@ -68,6 +71,7 @@ impl ChatConfig {
             ids: Arc::new(Uuid::now_v7),
             pace: Pace::default(),
             max_pages: None,
+            snapshot_bytes: snapshots::BUDGET,
             generate: GenerateOptions::default(),
         }
     }
@@ -83,6 +87,8 @@ pub struct ChatService {
     /// What `app_status` tells about the history, and why it is not there if it is not.
     history: Result<Arc<History>, WireError>,
     notice: Option<WireError>,
+    /// `None` without a history, or when its thread could not be made.
+    snapshots: Option<Arc<SnapshotStore>>,
     worker: Arc<Worker>,
     active: Arc<Active>,
     ids: IdSource,
@@ -101,14 +107,17 @@ impl ChatService {
             Ok(opened) => (Ok(Arc::new(opened.history)), opened.recovered.as_ref().map(errors::recovered)),
             Err(error) => (Err(errors::history(&error)), Some(errors::history(&error))),
         };
+        let mut snapshots = None;
         if let Ok(history) = &history {
-            let history = Arc::clone(history);
-            tokio::spawn(async move { drop(history.backup_if_due().await) }); // tried again after each turn
+            snapshots = open_snapshots(config.data_dir.join("snapshots"), config.snapshot_bytes);
+            snapshots.iter().for_each(|store| worker.attach(Arc::clone(store)));
+            tokio::spawn(tidy(Arc::clone(history), snapshots.clone()));
         }
         Self {
             version: config.version,
             history,
             notice,
+            snapshots,
             worker: Arc::new(worker),
             active: Arc::default(),
             ids: config.ids,
@@ -150,11 +159,26 @@ impl ChatService {
         let id = parse_id(id)?;
         self.active.cancel(id);
         self.active.until_free(id).await;
-        self.history()?.delete(id).await.map_err(stored)
+        let history = self.history()?;
+        if let Some(store) = self.snapshots.clone() {
+            let removed = tokio::task::spawn_blocking(move || store.remove(id)).await;
+            removed.map_err(|panic| ChatError::Panicked { reason: panic.to_string() })?;
+        }
+        self.worker.forget();
+        history.delete(id).await.map_err(stored)
     }
 
     /// Durable when it returns; what follows comes through `events`, the last one being `Finished` or `Failed`.
     pub async fn send(&self, request: SendRequest, events: EventSink) -> Result<SendAccepted, WireError> {
+        self.say(None, request, events).await
+    }
+
+    async fn say(
+        &self,
+        in_place_of: Option<Uuid>,
+        request: SendRequest,
+        events: EventSink,
+    ) -> Result<SendAccepted, WireError> {
         let text = UserText::parse(&request.text).map_err(ChatError::from)?.into_string();
         let conversation = parse_id(&request.conversation_id)?;
         let user = parse_id(&request.message_id)?;
@@ -163,8 +187,23 @@ impl ChatService {
         self.check_model(Some(&text)).await?;
         let outbox = self.outbox(events)?;
         let turn = UserTurn { conversation, user, text, assistant: (self.ids)() };
-        let begun = history.begin_turn(&turn).await.map_err(|error| outbox.discard(stored(error)))?;
+        let begun = match in_place_of {
+            Some(of) => history.begin_edit(of, &turn).await,
+            None => history.begin_turn(&turn).await,
+        };
+        let begun = begun.map_err(|error| outbox.discard(stored(error)))?;
         self.run(history, begun, claim, outbox)
+    }
+
+    /// The person's message `of`, said otherwise: a new branch, answered as [`ChatService::send`] does. What was said
+    /// before it is not read again.
+    pub async fn edit(
+        &self,
+        of: &str,
+        request: SendRequest,
+        events: EventSink,
+    ) -> Result<SendAccepted, WireError> {
+        self.say(Some(parse_id(of)?), request, events).await
     }
 
     /// Answers again; the new version is shown.
@@ -216,8 +255,18 @@ impl ChatService {
     pub async fn shutdown(&self) {
         self.active.cancel_all();
         self.active.until_idle().await;
+        self.worker.hurry();
         if let Ok(history) = &self.history {
             history.close().await;
+        }
+        self.settled().await;
+    }
+
+    /// Returns when the states of what was said so far are on disk.
+    pub async fn settled(&self) {
+        self.worker.idle().await;
+        if let Some(store) = self.snapshots.clone() {
+            drop(tokio::task::spawn_blocking(move || store.flush()).await);
         }
     }
 
@@ -273,6 +322,20 @@ impl ChatService {
         tokio::spawn(turn.run());
         Ok(accepted)
     }
+}
+
+/// Without the store conversations are read again after each start, no more.
+fn open_snapshots(dir: PathBuf, budget: u64) -> Option<Arc<SnapshotStore>> {
+    let opened = SnapshotStore::open(dir, budget);
+    opened.inspect_err(|error| tracing::warn!(%error, "snapshots are not kept")).ok()
+}
+
+/// At the start: a backup if one is due (else tried again after each turn), and no file of a conversation that is gone.
+async fn tidy(history: Arc<History>, snapshots: Option<Arc<SnapshotStore>>) {
+    drop(history.backup_if_due().await);
+    let (Some(store), Ok(list)) = (snapshots, history.conversations().await) else { return };
+    let there: Vec<Uuid> = list.iter().map(|conversation| conversation.id).collect();
+    drop(tokio::task::spawn_blocking(move || store.keep_only(&there)).await);
 }
 
 impl Drop for ChatService {

@@ -6,7 +6,7 @@ use crate::outbox::{Draft, Outbox, count};
 use crate::prompt::Ask;
 use crate::service::Pace;
 use crate::wire::{ChatEvent, Message, MessageStatus};
-use crate::worker::{Answered, Job, Worker};
+use crate::worker::{Answered, Job, Upkeep, Worker};
 use chimera_engine::{Completion, FinishReason, GenerateOptions};
 use chimera_history::{AnswerStats, Conversation, Ending, History, Outcome};
 use std::sync::Arc;
@@ -39,8 +39,10 @@ impl Turn {
             Err(_) => (Ending::Failed, None),
         };
         let outcome = Outcome { ending, text: draft.text, thinking: draft.thinking, stats };
+        let upkeep = result.as_ref().ok().and_then(|answered| self.upkeep(answered, &outcome.text));
         let last = self.finish(answer.id, outcome, result.err()).await;
-        let Self { history, claim, outbox, .. } = self;
+        let Self { history, worker, claim, outbox, .. } = self;
+        upkeep.into_iter().for_each(|upkeep| worker.upkeep(upkeep)); // only now: what it writes is in the history
         drop(claim); // the window may send again as soon as it hears of the end
         outbox.close(last);
         // A failed backup is tried again after the next turn; a full disk shows itself in the turn.
@@ -51,6 +53,7 @@ impl Turn {
     async fn generate(&self, answer: Uuid) -> Result<Answered, ChatError> {
         let (done, mut result) = oneshot::channel();
         self.worker.send(Job {
+            conversation: Some(self.begun.summary.id),
             ask: Ask::from_branch(&self.begun.messages),
             options: self.options.clone(),
             cancel: self.claim.cancel.clone(),
@@ -66,6 +69,17 @@ impl Turn {
                 _ = checkpoints.tick() => self.checkpoint(answer).await,
             }
         }
+    }
+
+    /// A question without an answer is no part of the next prompt.
+    fn upkeep(&self, answered: &Answered, answer: &str) -> Option<Upkeep> {
+        (!answer.is_empty()).then(|| Upkeep {
+            conversation: Some(self.begun.summary.id),
+            ask: Ask::from_branch(&self.begun.messages),
+            answer: answer.to_owned(),
+            dropped_turns: answered.dropped_turns,
+            think: self.options.think,
+        })
     }
 
     /// A checkpoint that fails is no reason to stop: the end of the turn tells what went wrong.

@@ -73,24 +73,25 @@ impl Session {
         }
     }
 
-    /// The snapshots worth writing down, longest first: of the newest state, of the turn boundary before it (from there
-    /// the last message is changed or answered again), and of earlier boundaries while all stay within `allowance` bytes.
-    pub fn resumable(&self, allowance: usize) -> Vec<Snapshot> {
-        let prefixes = self.kept.prefixes(self.tokens());
+    /// The snapshots of a conversation that are worth writing down, longest first: of the newest state, of the last one
+    /// before the last question (from there it is changed, or answered again), and of earlier turn boundaries while all
+    /// stay within `allowance` bytes. `prompt` as for [`Session::settle`].
+    pub fn resumable(&self, prompt: &[TokenId], allowance: usize) -> Vec<Snapshot> {
+        let prefixes = self.kept.prefixes(prompt);
         let Some((longest, earlier)) = prefixes.split_first() else { return Vec::new() };
+        let tokenizer = self.model().tokenizer();
+        let question = turn_starts(tokenizer, prompt).nth_back(2).unwrap_or(0);
+        let is_boundary = |at: usize| prompt.get(at).is_some_and(|id| tokenizer.is_control(*id));
+        let mut chosen = vec![(*longest).clone()];
         let mut bytes = longest.bytes();
-        let fits = |snapshot: &(usize, &&Snapshot)| {
-            bytes += snapshot.1.own_bytes();
-            snapshot.0 == 0 || bytes <= allowance
-        };
-        let boundaries = earlier.iter().filter(|s| s.begins(longest) && self.is_boundary(s.token_count()));
-        let chosen = boundaries.enumerate().take_while(fits).map(|(_, snapshot)| (*snapshot).clone());
-        std::iter::once((*longest).clone()).chain(chosen).collect()
-    }
-
-    /// A turn ends or begins there.
-    fn is_boundary(&self, at: usize) -> bool {
-        self.tokens().get(at).is_some_and(|id| self.model().tokenizer().is_control(*id))
+        for snapshot in earlier.iter().filter(|s| s.token_count() <= question && s.begins(longest)) {
+            let fits = bytes + snapshot.own_bytes() <= allowance && is_boundary(snapshot.token_count());
+            if chosen.len() == 1 || fits {
+                bytes += snapshot.own_bytes();
+                chosen.push((*snapshot).clone());
+            }
+        }
+        chosen
     }
 }
 

@@ -114,6 +114,7 @@ fn snapshots_of_one_sequence_share_their_keys_and_values() {
 
     let mut file = SnapshotFile::open(Cursor::new(&bytes[..])).unwrap();
     assert_eq!(file.token_counts().collect::<Vec<_>>(), [63, 40]);
+    assert!(file.read(40).unwrap().begins(&file.read(63).unwrap()), "shared again");
     for original in [first, second] {
         let again = file.read(original.token_count()).unwrap();
         assert!(again.fixed() == original.fixed() && again.tokens() == original.tokens());
@@ -472,11 +473,12 @@ fn what_is_worth_writing_is_the_newest_state_and_the_turn_before() {
         prompt = session.tokens().to_vec();
         prompt.extend(&rendered(None, &[LONG, "", LONG])[rendered(None, &[LONG]).len()..]);
     }
-    let counts =
-        |allowance| session.resumable(allowance).iter().map(Snapshot::token_count).collect::<Vec<_>>();
+    let counts = |allowance| {
+        session.resumable(&prompt, allowance).iter().map(Snapshot::token_count).collect::<Vec<_>>()
+    };
     assert_eq!(counts(0), [ends[2], ends[1]]);
     assert_eq!(counts(usize::MAX), [ends[2], ends[1], ends[0]]);
-    let bytes = written(&session.resumable(usize::MAX));
+    let bytes = written(&session.resumable(&prompt, usize::MAX));
     assert_eq!(SnapshotFile::open(Cursor::new(&bytes[..])).unwrap().token_counts().count(), 3);
 }
 

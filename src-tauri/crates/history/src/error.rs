@@ -26,6 +26,8 @@ pub enum HistoryError {
     DuplicateId { id: Uuid },
     #[error("{id} is not an answer")]
     NotAnAnswer { id: Uuid },
+    #[error("{id} is not a message of the person")]
+    NotAQuestion { id: Uuid },
     /// The answer has ended already: nothing more may be written to it.
     #[error("the answer {id} is not being written")]
     NotStreaming { id: Uuid },

@@ -23,9 +23,34 @@ impl History {
     /// Stores the person's message after the shown leaf, with an empty streaming answer, in one transaction.
     /// The returned conversation ends with these two.
     pub async fn begin_turn(&self, turn: &UserTurn) -> Result<Conversation, HistoryError> {
-        let (db, now) = (&self.layout.db, (self.clock)());
+        let now = (self.clock)();
         let mut tx = self.begin().await?;
         let parent = self.ensure_conversation(&mut tx, turn, now).await?;
+        self.add_turn(tx, turn, parent, now).await
+    }
+
+    /// The person's message `of`, said otherwise: a branch beside it, with an empty streaming answer, that is now shown.
+    /// What followed `of` stays in the tree.
+    pub async fn begin_edit(&self, of: Uuid, turn: &UserTurn) -> Result<Conversation, HistoryError> {
+        let (db, now) = (&self.layout.db, (self.clock)());
+        let mut tx = self.begin().await?;
+        let tree = tree_in(&mut tx, turn.conversation).await.at(db)?;
+        let node = tree.get(of).ok_or(HistoryError::NotFound { id: of })?;
+        if node.role != Role::User {
+            return Err(HistoryError::NotAQuestion { id: of });
+        }
+        self.add_turn(tx, turn, node.parent, now).await
+    }
+
+    /// The message after `parent` and its empty answer, as the end of the transaction.
+    async fn add_turn(
+        &self,
+        mut tx: Transaction<'static, Sqlite>,
+        turn: &UserTurn,
+        parent: Option<Uuid>,
+        now: i64,
+    ) -> Result<Conversation, HistoryError> {
+        let db = &self.layout.db;
         end_leftovers(&mut tx, turn.conversation).await.at(db)?;
         let user = NewMessage {
             id: turn.user,

@@ -95,6 +95,8 @@ pub struct SnapshotFile<R> {
     backend: Backend,
     tokens: Vec<TokenId>,
     kv: Vec<Entry>,
+    /// Those of them that were read: the snapshots of one file share them.
+    read_kv: Vec<KvPart>,
     /// With their numbers of tokens.
     snapshots: Vec<(usize, Entry)>,
 }
@@ -130,6 +132,7 @@ impl<R: Read + Seek> SnapshotFile<R> {
             backend: backend_of(backend)?,
             tokens: vec![],
             kv: vec![],
+            read_kv: vec![],
             snapshots: vec![],
         };
         file.parse(&content[HEADER_BYTES..], head.len() as u64, len)?;
@@ -193,22 +196,25 @@ impl<R: Read + Seek> SnapshotFile<R> {
 
     /// The snapshot after the first `tokens` tokens.
     pub fn read(&mut self, tokens: usize) -> Result<Snapshot, EngineError> {
-        let Self { source, model, backend, tokens: all, kv, snapshots } = self;
+        let Self { source, kv, read_kv, snapshots, .. } = self;
         let wanted = snapshots.iter().find(|(n, _)| *n == tokens).map(|(_, entry)| entry);
         let entry = wanted.ok_or(corrupt("no such snapshot"))?;
-        let mut part = |entry: &Entry| {
-            source.seek(SeekFrom::Start(entry.offset)).map_err(EngineError::SnapshotIo)?;
-            let mut bytes = vec![0; entry.bytes];
-            read(source, &mut bytes)?;
-            let is_whole = XxHash3_64::oneshot(&bytes) == entry.sum;
-            if is_whole { Ok(bytes) } else { Err(corrupt("checksum")) }
-        };
-        let fixed = Arc::new(part(entry)?);
-        let kv = kv.iter().take(entry.count);
-        let kv = kv.map(|e| Ok(KvPart::new(e.count, part(e)?))).collect::<Result<_, EngineError>>()?;
-        let tokens = all.get(..tokens).ok_or(TRUNCATED)?.into();
-        Ok(Snapshot { model: ModelKey::Hash(*model), backend: *backend, tokens, fixed, kv })
+        let fixed = Arc::new(read_entry(source, entry)?);
+        for part in kv.iter().take(entry.count).skip(read_kv.len()) {
+            read_kv.push(KvPart::new(part.count, read_entry(source, part)?));
+        }
+        let kv = read_kv.iter().take(entry.count).cloned().collect();
+        let tokens = self.tokens.get(..tokens).ok_or(TRUNCATED)?.into();
+        Ok(Snapshot { model: ModelKey::Hash(self.model), backend: self.backend, tokens, fixed, kv })
     }
+}
+
+fn read_entry(source: &mut (impl Read + Seek), entry: &Entry) -> Result<Vec<u8>, EngineError> {
+    source.seek(SeekFrom::Start(entry.offset)).map_err(EngineError::SnapshotIo)?;
+    let mut bytes = vec![0; entry.bytes];
+    read(source, &mut bytes)?;
+    let is_whole = XxHash3_64::oneshot(&bytes) == entry.sum;
+    if is_whole { Ok(bytes) } else { Err(corrupt("checksum")) }
 }
 
 fn read(source: &mut impl Read, out: &mut [u8]) -> Result<(), EngineError> {

@@ -1,6 +1,6 @@
 //! Random sequences of operations against a plain model of what a history must be.
 use crate::world::{World, complete, last};
-use chimera_history::{Conversation, History, HistoryError, Role, Status};
+use chimera_history::{Conversation, History, HistoryError, Role, Status, UserTurn};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -11,6 +11,7 @@ enum Op {
     Checkpoint { text: String },
     Finish { text: String },
     Regenerate { pick: usize },
+    Edit { pick: usize, text: String },
     Show { pick: usize },
     Delete { conversation: usize },
     Reopen,
@@ -23,6 +24,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => text.prop_map(|text| Op::Checkpoint { text }),
         4 => text.prop_map(|text| Op::Finish { text }),
         3 => any::<usize>().prop_map(|pick| Op::Regenerate { pick }),
+        2 => (any::<usize>(), text).prop_map(|(pick, text)| Op::Edit { pick, text }),
         3 => any::<usize>().prop_map(|pick| Op::Show { pick }),
         1 => (0..3usize).prop_map(|conversation| Op::Delete { conversation }),
         1 => Just(Op::Reopen),
@@ -52,8 +54,11 @@ impl Model {
     }
 
     fn answers(&self) -> Vec<Uuid> {
-        let answers = self.messages.iter().filter(|(_, message)| message.role == Role::Assistant);
-        answers.map(|(id, _)| *id).collect()
+        self.of_role(Role::Assistant)
+    }
+
+    fn of_role(&self, role: Role) -> Vec<Uuid> {
+        self.messages.iter().filter(|(_, message)| message.role == role).map(|(id, _)| *id).collect()
     }
 
     fn streaming(&self) -> Option<Uuid> {
@@ -96,6 +101,7 @@ impl Machine {
             Op::Checkpoint { text } => self.checkpoint(&text).await,
             Op::Finish { text } => self.finish(&text).await,
             Op::Regenerate { pick } => self.regenerate(pick).await,
+            Op::Edit { pick, text } => self.edit(pick, text).await,
             Op::Show { pick } => self.show(pick).await,
             Op::Delete { conversation } => self.delete(self.conversations[conversation]).await,
             Op::Reopen => self.reopen().await,
@@ -137,6 +143,21 @@ impl Machine {
         self.model.interrupt(Some(of.conversation));
         self.model.add(last(&shown), of.conversation, of.parent, Role::Assistant, "");
         self.model.shown.insert(of.conversation, last(&shown));
+    }
+
+    async fn edit(&mut self, pick: usize, text: String) {
+        let questions = self.model.of_role(Role::User);
+        if questions.is_empty() {
+            return;
+        }
+        let picked = questions[pick % questions.len()];
+        let Expected { conversation, parent, .. } = self.model.messages[&picked].clone();
+        let turn = UserTurn { conversation, user: self.world.id(), text, assistant: self.world.id() };
+        self.history.begin_edit(picked, &turn).await.unwrap();
+        self.model.interrupt(Some(conversation));
+        self.model.add(turn.user, conversation, parent, Role::User, &turn.text);
+        self.model.add(turn.assistant, conversation, Some(turn.user), Role::Assistant, "");
+        self.model.shown.insert(conversation, turn.assistant);
     }
 
     async fn show(&mut self, pick: usize) {

@@ -65,6 +65,37 @@ async fn regenerating_makes_a_sibling_and_shows_it() {
 }
 
 #[tokio::test]
+async fn an_edited_message_begins_a_branch_beside_what_it_replaces() {
+    let world = World::new();
+    let history = world.open().await;
+    let id = world.id();
+    let first = world.turn(&history, id, "q", "a").await;
+    world.turn(&history, id, "typo", "more").await;
+    let before = history.conversation(id).await.unwrap();
+    let [question, _, typo, _] = [0, 1, 2, 3].map(|at| before.messages[at].id);
+
+    let again = |text: &str| UserTurn {
+        conversation: id,
+        user: world.id(),
+        text: text.into(),
+        assistant: world.id(),
+    };
+    let edited = history.begin_edit(typo, &again("said well")).await.unwrap();
+    assert_eq!(texts(&edited), ["q", "a", "said well", ""]);
+    history.finish(last(&edited), &complete("better")).await.unwrap();
+    let other = history.begin_edit(question, &again("another start")).await.unwrap();
+    assert_eq!(texts(&other), ["another start", ""], "the first message has a sibling too");
+
+    let refused = history.begin_edit(first, &again("x")).await;
+    assert!(matches!(refused, Err(HistoryError::NotAQuestion { id }) if id == first));
+    let missing = world.id();
+    assert!(
+        matches!(history.begin_edit(missing, &again("x")).await, Err(HistoryError::NotFound { id }) if id == missing)
+    );
+    assert_eq!(texts(&history.show_version(typo).await.unwrap()), ["q", "a", "typo", "more"]);
+}
+
+#[tokio::test]
 async fn showing_a_version_brings_back_what_followed_it() {
     let world = World::new();
     let history = world.open().await;
