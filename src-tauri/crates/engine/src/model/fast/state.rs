@@ -103,10 +103,12 @@ impl FastSequence {
             saved.f32s(&mut mamba.ssm_hnp)?;
         }
         saved.finish()?;
-        state.kv.iter_mut().for_each(|cache| cache.truncate(0));
-        kv.iter().try_for_each(|part| load_kv(&mut state.kv, part))?;
         state.position = kv.iter().map(KvPart::positions).sum();
-        Ok(())
+        for cache in &mut state.kv {
+            cache.truncate(0);
+            cache.reserve(state.position)?;
+        }
+        kv.iter().try_for_each(|part| load_kv(&mut state.kv, part))
     }
 }
 
