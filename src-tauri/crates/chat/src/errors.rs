@@ -101,6 +101,9 @@ fn engine(error: &EngineError) -> WireError {
         | E::UnknownPretokenizer { .. }
         | E::MissingControlToken { .. } => WireError::new(ErrorCode::ModelUnsupported).with("reason", error),
         E::OutOfMemory { bytes } => WireError::new(ErrorCode::OutOfMemory).with("needed_bytes", bytes),
+        E::NotEnoughMemory { needed, available } => WireError::new(ErrorCode::OutOfMemory)
+            .with("needed_bytes", needed)
+            .with("available_bytes", available),
         E::ContextFull { needed, limit } => too_many_tokens(*needed, *limit),
         _ => WireError::new(ErrorCode::EngineFailed).with("reason", error),
     }

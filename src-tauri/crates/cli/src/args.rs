@@ -133,7 +133,7 @@ impl ModelArgs {
             BackendArg::Fast => Backend::Fast,
             BackendArg::Reference => Backend::Reference,
         };
-        LoadOptions { backend, threads: self.threads, cpu_tier: self.cpu.clone() }
+        LoadOptions { backend, threads: self.threads, cpu_tier: self.cpu.clone(), ..LoadOptions::default() }
     }
 }
 

@@ -21,6 +21,8 @@ pub struct LoadOptions {
     pub threads: usize,
     /// Forces a kernel tier by name ("portable", "avx2", "avx512vnni", ...); `None` = `CHIMERA_CPU`, else the best the CPU has.
     pub cpu_tier: Option<String>,
+    /// Refuses a model that needs more bytes than this ([`crate::Model::estimate`]), as it is refused when the system has less.
+    pub memory_limit: Option<u64>,
 }
 
 /// The file's SHA-256 is not here: it is computed on demand by [`crate::Model::sha256`].

@@ -32,6 +32,10 @@ pub enum EngineError {
     #[error("out of memory: {bytes} bytes were refused")]
     OutOfMemory { bytes: usize },
 
+    /// Asked for beforehand and refused, so that the system need not end the process.
+    #[error("{} MB of memory are needed, {} MB are available", needed.div_ceil(1_000_000), available / 1_000_000)]
+    NotEnoughMemory { needed: u64, available: u64 },
+
     // --- the tokenizer ---
     #[error("pre-tokenizer {pre:?} is not supported (only qwen35)")]
     UnknownPretokenizer { pre: String },

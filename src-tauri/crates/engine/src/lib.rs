@@ -8,6 +8,7 @@ mod error;
 mod generate;
 #[allow(unsafe_code)]
 pub mod kernels;
+mod memory;
 mod model;
 mod resume;
 mod sampling;
@@ -24,6 +25,7 @@ mod weights;
 pub use api::*;
 pub use batch::{Batch, Ended, Feed, Refused, Ticket};
 pub use error::EngineError;
+pub use memory::MemoryEstimate;
 pub use model::{Model, check_types};
 pub use session::Session;
 pub use state::{Snapshot, SnapshotFile, write_snapshots};

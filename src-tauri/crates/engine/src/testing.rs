@@ -68,12 +68,17 @@ impl TinyFile {
     }
 
     pub fn reference(&self) -> Arc<Model> {
-        self.load(&LoadOptions { backend: Backend::Reference, threads: 1, cpu_tier: None })
+        self.load(&LoadOptions { backend: Backend::Reference, threads: 1, ..LoadOptions::default() })
     }
 }
 
 pub(crate) fn options(tier: CpuTier, threads: usize) -> LoadOptions {
-    LoadOptions { backend: Backend::Fast, threads, cpu_tier: Some(tier.name().to_owned()) }
+    LoadOptions {
+        backend: Backend::Fast,
+        threads,
+        cpu_tier: Some(tier.name().to_owned()),
+        ..LoadOptions::default()
+    }
 }
 
 impl Tiny {

@@ -42,6 +42,16 @@ async fn out_of_memory_is_told_with_its_bytes() {
 }
 
 #[tokio::test]
+async fn a_refusal_for_memory_is_told_with_both_numbers() {
+    let world = World::new().await;
+    world.step([Step::Fail(EngineError::NotEnoughMemory { needed: 99, available: 7 })]);
+    let (_, mut window) = world.send(&world.id(), "q").await.unwrap();
+    let error = window.failed().await.0;
+    assert_eq!(fact(&error, ErrorCode::OutOfMemory, "needed_bytes"), "99");
+    assert_eq!(fact(&error, ErrorCode::OutOfMemory, "available_bytes"), "7");
+}
+
+#[tokio::test]
 async fn a_missing_model_is_told_with_the_places_and_no_message_is_taken() {
     let looked_in = vec![PathBuf::from("/a"), PathBuf::from("/b")];
     let load = Load::Fail(LoadError::Locate(LocateError::Nowhere { looked_in }));

@@ -82,6 +82,10 @@ fn engine(error: &EngineError) -> String {
         EngineError::UnknownCpuTier { name } => format!("CPU स्तर {name:?} अनजाना है"),
         EngineError::CpuTierUnavailable { name } => format!("CPU स्तर {name:?} इस मशीन पर नहीं है"),
         EngineError::OutOfMemory { bytes } => format!("मेमोरी कम पड़ी: {bytes} बाइट नहीं मिले"),
+        EngineError::NotEnoughMemory { needed, available } => {
+            let (needed, available) = (needed.div_ceil(1_000_000), available / 1_000_000);
+            format!("पर्याप्त मेमोरी नहीं है: {needed} MB चाहिए, {available} MB उपलब्ध है")
+        }
         EngineError::ContextFull { needed, limit } => {
             format!("{needed} टोकन मॉडल की सीमा {limit} में नहीं समाते")
         }

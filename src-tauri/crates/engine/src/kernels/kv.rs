@@ -135,15 +135,32 @@ impl KvCache {
         }
     }
 
-    /// Room for `more` positions. It grows by a quarter at least and in steps of 256 positions: large buffers are moved by the
-    /// system's page tables, and pages that no key has touched take no memory.
-    pub fn reserve(&mut self, more: usize) -> Result<(), KernelError> {
+    /// Positions that there is memory for when `len` are held: a step more than needed.
+    pub fn positions_for(len: usize) -> usize {
         const STEP: usize = 256;
-        let needed = (self.len + more).next_multiple_of(LANES);
-        let grown = needed.max(self.len + self.len / 4).next_multiple_of(STEP);
+        len.next_multiple_of(STEP)
+    }
+
+    /// Bytes that [`reserve`](Self::reserve) would take for `more` positions.
+    pub fn lacks(&self, more: usize) -> usize {
+        let needed = Self::positions_for(self.len + more) * self.head_dim;
+        let lack = |capacity: usize| needed.saturating_sub(capacity);
+        match &self.store {
+            Store::F32(heads) => {
+                heads.iter().map(|h| (lack(h.keys.capacity()) + lack(h.values.capacity())) * 4).sum()
+            }
+            Store::F16(heads) => {
+                heads.iter().map(|h| (lack(h.keys.capacity()) + lack(h.values.capacity())) * 2).sum()
+            }
+        }
+    }
+
+    /// Room for `more` positions, in steps of 256: large buffers are moved by the system's page tables, not copied.
+    pub fn reserve(&mut self, more: usize) -> Result<(), KernelError> {
+        let needed = Self::positions_for(self.len + more) * self.head_dim;
         match &mut self.store {
-            Store::F32(heads) => reserve(heads, needed * self.head_dim, grown * self.head_dim),
-            Store::F16(heads) => reserve(heads, needed * self.head_dim, grown * self.head_dim),
+            Store::F32(heads) => reserve(heads, needed),
+            Store::F16(heads) => reserve(heads, needed),
         }
     }
 
@@ -204,11 +221,11 @@ impl KvCache {
     }
 }
 
-fn reserve<T: Element>(heads: &mut [HeadStore<T>], needed: usize, grown: usize) -> Result<(), KernelError> {
+fn reserve<T: Element>(heads: &mut [HeadStore<T>], needed: usize) -> Result<(), KernelError> {
     for values in heads.iter_mut().flat_map(|head| [&mut head.keys, &mut head.values]) {
         if values.capacity() < needed {
-            let refused = |_| KernelError::OutOfMemory { bytes: grown * size_of::<T>() };
-            values.try_reserve_exact(grown - values.len()).map_err(refused)?;
+            let refused = |_| KernelError::OutOfMemory { bytes: needed * size_of::<T>() };
+            values.try_reserve_exact(needed - values.len()).map_err(refused)?;
         }
     }
     Ok(())

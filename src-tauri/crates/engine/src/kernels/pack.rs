@@ -124,6 +124,11 @@ impl PackedMatrix {
         Ok(PackedMatrix { dtype, rows, cols, tier: tier.or_supported(), panel_bytes, data })
     }
 
+    /// Memory that a matrix of these sizes takes once it is packed.
+    pub fn packed_bytes(dtype: WeightType, rows: usize, cols: usize) -> usize {
+        rows.div_ceil(LANES).saturating_mul(dtype.panel_bytes(cols))
+    }
+
     pub fn dtype(&self) -> WeightType {
         self.dtype
     }

@@ -10,6 +10,7 @@ mod tests;
 pub use load::check_types;
 pub(crate) use sequence::{Chunk, Rows, Sequence};
 
+use crate::memory;
 use crate::weights::WeightFile;
 use crate::{Backend, EngineError, ModelInfo, TokenId, Tokenizer};
 use std::sync::Arc;
@@ -77,7 +78,10 @@ impl Model {
     /// A new empty sequence.
     pub(crate) fn start(&self) -> Result<Sequence, EngineError> {
         match &self.net {
-            Net::Fast(net) => Ok(Sequence::Fast(fast::FastSequence::new(Arc::clone(net))?)),
+            Net::Fast(net) => {
+                memory::check(load::state_bytes(&net.shapes), None)?;
+                Ok(Sequence::Fast(fast::FastSequence::new(Arc::clone(net))?))
+            }
             Net::Reference(net) => {
                 Ok(Sequence::Reference(reference::ReferenceSequence::new(Arc::clone(net))?))
             }
@@ -92,12 +96,12 @@ impl Model {
         for Chunk { sequence, tokens, rows } in chunks {
             results.push(match sequence {
                 Sequence::Reference(sequence) => sequence.read(tokens, rows),
-                Sequence::Fast(sequence) => match sequence.state.reserve(tokens.len()) {
+                Sequence::Fast(sequence) => match make_room(&mut sequence.state, tokens.len()) {
                     Ok(()) => {
                         segments.push(fast::Segment::new(&mut sequence.state, tokens, rows));
                         Ok(())
                     }
-                    Err(error) => Err(error.into()),
+                    Err(error) => Err(error),
                 },
             });
         }
@@ -125,4 +129,14 @@ impl Model {
             _ => Ok(()),
         }
     }
+}
+
+/// Memory for the keys and values of `more` tokens: refused rather than taken when the system does not have it.
+fn make_room(state: &mut fast::State, more: usize) -> Result<(), EngineError> {
+    let lacking = state.lacks(more);
+    if lacking > 0 {
+        memory::check(lacking, None)?;
+        state.reserve(more)?;
+    }
+    Ok(())
 }

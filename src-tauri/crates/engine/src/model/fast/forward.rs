@@ -130,11 +130,15 @@ impl FastNet {
 
     /// Makes the table long enough; it doubles, so that a long context costs its cosines only when it is used.
     fn grow_rope(&self, positions: usize, table: &mut Option<RopeTable>) {
-        const FIRST: usize = 512;
         let Some(spec) = &self.rope else { return };
         if table.as_ref().is_none_or(|t| t.positions() < positions) {
-            let grown = positions.next_power_of_two().max(FIRST);
-            *table = Some(RopeTable::new(&spec.inv_freq, spec.magnitude, grown));
+            *table = Some(RopeTable::new(&spec.inv_freq, spec.magnitude, rope_positions(positions)));
         }
     }
+}
+
+/// How many positions the table has when `positions` are needed.
+pub(in crate::model) fn rope_positions(positions: usize) -> usize {
+    const FIRST: usize = 512;
+    positions.next_power_of_two().max(FIRST)
 }

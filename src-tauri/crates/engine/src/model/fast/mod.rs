@@ -16,7 +16,7 @@ mod state;
 
 pub(super) use attention::Attention;
 pub(super) use ffn::SwiGlu;
-pub(super) use forward::Segment;
+pub(super) use forward::{Segment, rope_positions};
 pub(super) use mamba::Mamba;
 pub(super) use scratch::Scratch;
 pub(crate) use state::FastSequence;

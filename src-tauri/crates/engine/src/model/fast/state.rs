@@ -64,6 +64,11 @@ impl State {
         Ok(Self { mamba: mamba.collect(), kv: kv.collect::<Result<_, _>>()?, position: 0, x_md: Vec::new() })
     }
 
+    /// Bytes that [`reserve`](Self::reserve) would take.
+    pub fn lacks(&self, more: usize) -> u64 {
+        self.kv.iter().map(|cache| cache.lacks(more) as u64).sum()
+    }
+
     /// Room for the keys and values of `more` tokens: asked for before a pass, so that the want of it is one sequence's error.
     pub fn reserve(&mut self, more: usize) -> Result<(), KernelError> {
         self.kv.iter_mut().try_for_each(|cache| cache.reserve(more))

@@ -1,12 +1,12 @@
 //! `granitehybrid`: a layer is a mixer (Mamba-2 or attention), then a feed-forward network.
 use super::super::fast::{Attention, Block, FastNet, KvShape, Mamba, Part, Shapes, SwiGlu};
-use super::source::Source;
+use super::source::{Source, kv_type};
 use crate::EngineError;
 use crate::kernels::{ConvWeights, SsmShape};
 use chimera_gguf::LayerKind;
 
 pub(super) fn net(source: Source<'_>) -> Result<FastNet, EngineError> {
-    let mut shapes = Shapes::new(source.kv_type());
+    let mut shapes = Shapes::new(kv_type(source.valid));
     let mut blocks = Vec::new();
     for (i, kind) in source.valid.config.layers.iter().enumerate() {
         let layer = Layer { source: &source, i };

@@ -1,12 +1,15 @@
 //! From a path to a [`Model`]: map, validate, then tokenizer and weights at the same time.
+mod estimate;
 mod granite;
 mod source;
 
+pub(super) use estimate::state_bytes;
 pub use source::check_types;
 
 use super::reference::ReferenceNet;
 use super::{Model, Net};
 use crate::kernels::CpuTier;
+use crate::memory;
 use crate::template::{DOCUMENT_END, TURN_END, TURN_START};
 use crate::weights::WeightFile;
 use crate::{Backend, EngineError, LoadOptions, ModelInfo, TokenId, Tokenizer};
@@ -21,13 +24,14 @@ impl Model {
         let tier = choose_tier(options)?;
         let file = Arc::new(WeightFile::open(path)?);
         let valid = file.validate()?;
-        let threads = if options.threads == 0 { physical_cores() } else { options.threads };
+        memory::check(estimate::estimate(&valid, options, 0)?.total(), options.memory_limit)?;
+        let threads = threads(options);
         let (tokenizer, net) = std::thread::scope(|scope| {
             let tokenizer = scope.spawn(|| Tokenizer::new(&valid.tokenizer));
             let net = match options.backend {
                 Backend::Fast => {
                     let source = Source::new(&file, &valid, tier, threads);
-                    granite::net(source).map(|net| Net::Fast(Arc::new(net)))
+                    source.and_then(granite::net).map(|net| Net::Fast(Arc::new(net)))
                 }
                 Backend::Reference => {
                     ReferenceNet::new(&file, &valid).map(|net| Net::Reference(Arc::new(net)))
@@ -77,6 +81,10 @@ fn choose_tier(options: &LoadOptions) -> Result<CpuTier, EngineError> {
         Some(_) => Err(EngineError::CpuTierUnavailable { name }),
         None => Err(EngineError::UnknownCpuTier { name }),
     }
+}
+
+fn threads(options: &LoadOptions) -> usize {
+    if options.threads == 0 { physical_cores() } else { options.threads }
 }
 
 /// Two threads of one core share its multipliers, so more threads than cores only contend; a container may allow fewer.

@@ -14,22 +14,29 @@ pub(super) struct Source<'a> {
     pub valid: &'a ValidModel,
     tier: CpuTier,
     pool: Pool,
+    /// Packed before all others: it is the largest, and while a matrix is packed its pages of the file are in memory too.
+    embedding_vd: Option<PackedMatrix>,
 }
 
 impl<'a> Source<'a> {
-    pub fn new(file: &'a WeightFile, valid: &'a ValidModel, tier: CpuTier, threads: usize) -> Self {
-        Self { file, valid, tier, pool: Pool::new(threads) }
-    }
-
-    /// How keys and values are held: rounding them to f16 would dominate the error of an f32 model, and is lost in that of
-    /// any other.
-    pub fn kv_type(&self) -> KvType {
-        if main_type(self.valid) == GgmlType::F32 { KvType::F32 } else { KvType::F16 }
+    pub fn new(
+        file: &'a WeightFile,
+        valid: &'a ValidModel,
+        tier: CpuTier,
+        threads: usize,
+    ) -> Result<Self, EngineError> {
+        let mut source = Self { file, valid, tier, pool: Pool::new(threads), embedding_vd: None };
+        source.embedding_vd = Some(source.matrix("token_embd.weight")?);
+        Ok(source)
     }
 
     /// Embedding, head and the last norm, around a family's blocks.
-    pub fn finish(self, blocks: Vec<Block>, shapes: Shapes) -> Result<FastNet, EngineError> {
+    pub fn finish(mut self, blocks: Vec<Block>, shapes: Shapes) -> Result<FastNet, EngineError> {
         let config = &self.valid.config;
+        let embedding_vd = match self.embedding_vd.take() {
+            Some(packed) => packed,
+            None => self.matrix("token_embd.weight")?,
+        };
         Ok(FastNet {
             tier: self.tier,
             scales: Scales {
@@ -38,7 +45,7 @@ impl<'a> Source<'a> {
                 residual: config.residual_scale,
                 logit: config.logit_scale,
             },
-            embedding_vd: self.matrix("token_embd.weight")?,
+            embedding_vd,
             head_vd: (!config.tied_embedding).then(|| self.matrix("output.weight")).transpose()?,
             output_norm_d: self.vector("output_norm.weight"),
             blocks,
@@ -72,6 +79,12 @@ impl<'a> Source<'a> {
     }
 }
 
+/// How keys and values are held: rounding them to f16 would dominate the error of an f32 model, and is lost in that of any
+/// other.
+pub(super) fn kv_type(valid: &ValidModel) -> KvType {
+    if main_type(valid) == GgmlType::F32 { KvType::F32 } else { KvType::F16 }
+}
+
 /// Every matrix is of a type that the fast backend has a kernel for; the first that is not, else `Ok`.
 pub fn check_types(model: &ValidModel) -> Result<(), EngineError> {
     model
@@ -82,7 +95,7 @@ pub fn check_types(model: &ValidModel) -> Result<(), EngineError> {
         .try_for_each(|t| weight_type(t).map(drop))
 }
 
-fn weight_type(tensor: &TensorInfo) -> Result<WeightType, EngineError> {
+pub(super) fn weight_type(tensor: &TensorInfo) -> Result<WeightType, EngineError> {
     match tensor.dtype {
         GgmlType::F32 => Ok(WeightType::F32),
         GgmlType::F16 => Ok(WeightType::F16),
