@@ -1,7 +1,11 @@
 //! Rows of activations, with their int8 form made once and shared by several products.
+#[cfg(target_arch = "x86_64")]
+use super::amx::Bf16Rows;
 use super::pool::Disjoint;
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use super::{CpuTier, Pool};
+#[cfg(target_arch = "x86_64")]
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Values that share a scale.
 pub(super) const BLOCK: usize = 32;
@@ -26,6 +30,8 @@ pub struct Activation {
     /// -32·Σ of 16 quants, for Q6_K likewise.
     offsets_q6: Vec<i32>,
     is_quantized: bool,
+    #[cfg(target_arch = "x86_64")]
+    bf16: Mutex<Bf16Rows>,
 }
 
 impl Activation {
@@ -37,6 +43,8 @@ impl Activation {
     pub fn begin(&mut self, m: usize, k: usize) -> &mut [f32] {
         (self.m, self.k, self.stride) = (m, k, k.next_multiple_of(TILE));
         self.is_quantized = false;
+        #[cfg(target_arch = "x86_64")]
+        self.bf16.get_mut().unwrap_or_else(PoisonError::into_inner).forget();
         self.values.resize(m * k, 0.0);
         &mut self.values
     }
@@ -66,6 +74,12 @@ impl Activation {
 
     pub fn is_quantized(&self) -> bool {
         self.is_quantized
+    }
+
+    /// The form that AMX products take, which the first of them makes.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn bf16_rows(&self) -> MutexGuard<'_, Bf16Rows> {
+        self.bf16.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the int8 form: q = round(x · 127 / max|x|) in every block of 32. The same bits on every tier.

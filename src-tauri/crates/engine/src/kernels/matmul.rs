@@ -4,10 +4,15 @@ use super::pack::WeightType;
 use super::pool::Disjoint;
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use super::{Activation, KernelError, PackedMatrix, Pool};
+#[cfg(target_arch = "x86_64")]
+use super::{CpuTier, amx};
 use std::ops::Range;
 
 mod float;
 mod quantized;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use quantized::{at, halves};
 
 /// Every output is one sum over k, in the same order whatever m, the chunking and the number of threads.
 /// F32, F16 and BF16 weights are multiplied with the f32 rows, quantized ones with the int8 rows.
@@ -16,6 +21,11 @@ pub fn matmul(pool: &Pool, w: &PackedMatrix, act: &Activation, out: &mut [f32]) 
     check_len("product", act.m() * w.rows(), out.len())?;
     if w.dtype().is_quantized() && !act.is_quantized() {
         return Err(KernelError::NotQuantized);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if w.tier() == CpuTier::Amx && amx::takes(w, act.m()) {
+        amx::multiply(pool, w, act, out);
+        return Ok(());
     }
     let job = Job { w, act, out: Disjoint::new(out) };
     let step = panels_per_chunk(w.panels(), pool.threads());
@@ -26,7 +36,7 @@ pub fn matmul(pool: &Pool, w: &PackedMatrix, act: &Activation, out: &mut [f32]) 
 }
 
 /// About eight chunks a thread, in whole pairs of panels.
-fn panels_per_chunk(panels: usize, threads: usize) -> usize {
+pub(super) fn panels_per_chunk(panels: usize, threads: usize) -> usize {
     if threads == 1 {
         return panels;
     }

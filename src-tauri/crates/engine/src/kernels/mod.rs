@@ -28,6 +28,8 @@
 #![allow(clippy::needless_range_loop)]
 
 mod activation;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
 mod bytes;
 mod conv;

@@ -225,6 +225,13 @@ impl<'a, T> Disjoint<'a, T> {
         Disjoint { start: data.as_mut_ptr(), len: data.len(), owner: PhantomData }
     }
 
+    /// Where `span` values from `offset` begin, for writing some of them (in rows that are not one slice).
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn pointer(&self, offset: usize, span: usize) -> *mut T {
+        assert!(offset <= self.len && span <= self.len - offset);
+        self.start.wrapping_add(offset)
+    }
+
     /// # Safety
     /// No two live slices may overlap.
     #[allow(clippy::mut_from_ref)]

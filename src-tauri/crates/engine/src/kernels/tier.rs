@@ -9,15 +9,17 @@ pub enum CpuTier {
     Avx2,
     /// AVX-512 F/BW/DQ/VL/VNNI.
     Avx512Vnni,
+    /// AVX-512 VNNI and BF16, and the tile registers of AMX for products of many rows.
+    Amx,
 }
 
 impl CpuTier {
     /// All tiers, slowest first.
-    pub const ALL: [CpuTier; 3] = [CpuTier::Portable, CpuTier::Avx2, CpuTier::Avx512Vnni];
+    pub const ALL: [CpuTier; 4] = [CpuTier::Portable, CpuTier::Avx2, CpuTier::Avx512Vnni, CpuTier::Amx];
 
     /// The best tier this CPU has.
     pub fn detect() -> CpuTier {
-        Self::available().last().copied().unwrap_or(CpuTier::Portable)
+        Self::available().into_iter().rfind(|t| t.is_native()).unwrap_or(CpuTier::Portable)
     }
 
     /// The tiers this CPU can run, slowest first; tests run every one of them.
@@ -25,7 +27,7 @@ impl CpuTier {
         Self::ALL.into_iter().filter(|t| t.is_supported()).collect()
     }
 
-    /// The tier of that name ("portable", "avx2", "avx512vnni"), whether or not this CPU has it.
+    /// The tier of that name ("portable", "avx2", "avx512vnni", "amx"), whether or not this CPU has it.
     pub fn from_name(name: &str) -> Option<CpuTier> {
         Self::ALL.into_iter().find(|t| t.name() == name)
     }
@@ -35,6 +37,7 @@ impl CpuTier {
             CpuTier::Portable => "portable",
             CpuTier::Avx2 => "avx2",
             CpuTier::Avx512Vnni => "avx512vnni",
+            CpuTier::Amx => "amx",
         }
     }
 
@@ -52,12 +55,22 @@ impl CpuTier {
                     && has!("avx512vl")
                     && has!("avx512vnni")
             }
+            CpuTier::Amx => super::amx::is_supported(),
         }
     }
 
     #[cfg(not(target_arch = "x86_64"))]
     pub fn is_supported(self) -> bool {
         self == CpuTier::Portable
+    }
+
+    /// False for tiles that this crate's tests emulate.
+    fn is_native(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if self == CpuTier::Amx {
+            return super::amx::is_native();
+        }
+        true
     }
 
     /// This tier if the CPU has it, else the best one below it: a forced tier can never execute an illegal instruction.

@@ -21,7 +21,7 @@ pub(super) struct Q6K;
 
 /// N bytes from a constant offset.
 #[inline(always)]
-fn at<const N: usize>(bytes: &[u8], offset: usize) -> &[u8; N] {
+pub(in crate::kernels) fn at<const N: usize>(bytes: &[u8], offset: usize) -> &[u8; N] {
     match bytes[offset..].first_chunk() {
         Some(chunk) => chunk,
         None => &[0; N],
@@ -30,7 +30,7 @@ fn at<const N: usize>(bytes: &[u8], offset: usize) -> &[u8; N] {
 
 /// 32 bytes as sixteen 16-bit numbers.
 #[inline(always)]
-pub(super) fn halves(bytes: &[u8; 2 * LANES]) -> [u16; LANES] {
+pub(in crate::kernels) fn halves(bytes: &[u8; 2 * LANES]) -> [u16; LANES] {
     // SAFETY: 32 bytes, any pattern of which is 16 numbers; an array of bytes may be read as one of any alignment.
     unsafe { bytes.as_ptr().cast::<[u16; LANES]>().read_unaligned() }
 }

@@ -11,7 +11,7 @@ mod avx2;
 mod avx512;
 mod plain;
 
-use plain::Plain;
+pub(in crate::kernels) use plain::Plain;
 
 /// Lanes of a vector, and the row count of a weight panel.
 pub(in crate::kernels) const LANES: usize = 16;
@@ -180,7 +180,9 @@ pub(in crate::kernels) fn bf16_to_f32(bits: u16) -> f32 {
 }
 
 #[cfg(target_arch = "x86_64")]
-use {avx2::Avx2, avx512::Avx512};
+use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(in crate::kernels) use avx512::Avx512;
 
 /// A kernel body that [`dispatch`] instantiates for a tier.
 pub(in crate::kernels) trait Kernel {
@@ -206,7 +208,9 @@ pub(in crate::kernels) fn dispatch<K: Kernel>(tier: super::CpuTier, kernel: K) -
         }
         match tier {
             // SAFETY: `is_supported` has just asked the CPU (the answers are cached by std).
-            CpuTier::Avx512Vnni if tier.is_supported() => return unsafe { avx512(kernel) },
+            CpuTier::Avx512Vnni | CpuTier::Amx if CpuTier::Avx512Vnni.is_supported() => {
+                return unsafe { avx512(kernel) };
+            }
             // SAFETY: as above.
             CpuTier::Avx2 if tier.is_supported() => return unsafe { avx2(kernel) },
             _ => {}

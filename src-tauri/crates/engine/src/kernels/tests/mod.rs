@@ -1,4 +1,6 @@
 //! Every kernel on every tier this CPU has, against f64 references on random inputs of odd sizes.
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
 mod elementwise;
 mod matmul;
