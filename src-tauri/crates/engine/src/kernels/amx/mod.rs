@@ -16,7 +16,7 @@
 use super::pool::Disjoint;
 use super::simd::LANES;
 use super::{Activation, PackedMatrix, Pool};
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
 use tiles::{Hardware, Tiles};
@@ -96,7 +96,7 @@ struct Job<'a> {
 
 thread_local! {
     /// The tiles of two panels.
-    static WEIGHTS: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    static WEIGHTS: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
 /// Some panels against all rows.
@@ -109,15 +109,16 @@ struct Sweep<'a, T> {
 impl<T: Tiles> Body for Sweep<'_, T> {
     #[inline(always)]
     fn run<S: Widen>(self, s: S) {
-        WEIGHTS.with_borrow_mut(|weights| {
-            let strip = self.job.steps * TILE_LINES;
-            if weights.len() < 2 * strip {
-                weights.resize(2 * strip, Line::ZERO);
-            }
-            // SAFETY: `multiply` chose T by what is available, and this is the only value on the thread.
-            let mut tiles = unsafe { T::configure() };
-            self.sweep(s, &mut tiles, &mut weights[..2 * strip]);
-        });
+        let strip = self.job.steps * TILE_LINES;
+        // Taken and given back: inside a closure the lanes' instructions would lose their features (see `simd`).
+        let mut weights = WEIGHTS.take();
+        if weights.len() < 2 * strip {
+            weights.resize(2 * strip, Line::ZERO);
+        }
+        // SAFETY: `multiply` chose T by what is available, and this is the only value on the thread.
+        let mut tiles = unsafe { T::configure() };
+        self.sweep(s, &mut tiles, &mut weights[..2 * strip]);
+        WEIGHTS.set(weights);
     }
 }
 
