@@ -1,12 +1,15 @@
 //! The hot path: quantized products, norms, convolution, scan, rotation and attention, per CPU tier, on one pool of threads.
 //!
 //! # How it is built
-//! - Kernels are written once over sixteen lanes (`simd`) and instantiated for each [`CpuTier`]: plain Rust, AVX2, AVX-512 VNNI.
+//! - Kernels are written once over sixteen lanes (`simd`) and instantiated for each [`CpuTier`]: plain Rust, AVX2, AVX-512 VNNI; AMX
+//!   multiplies many rows its own way (`amx`).
 //!   No kernel depends on `target-cpu`; `dispatch` asks the CPU before it enters a `#[target_feature]` function.
 //! - Weights are repacked once, in the bits they have in the file (`pack`); activations are quantized once and shared by
 //!   several products ([`Activation`]).
 //! - Every output is one sum in one order. The number of threads, the number of rows in a call and the cutting of a prompt
 //!   into calls change no bit of any product, scan, convolution or attention row (tested); the tier changes rounding only.
+//!   One exception: on the tier `amx` products of 16 rows and more are rounded otherwise than those of fewer (`amx`), so
+//!   there a prompt's cutting changes bits where it leaves a call of fewer than 16 rows.
 //!
 //! # What was measured
 //! AMD EPYC (Zen 4), one thread by its CPU time, the machine under heavy load by others, so read ratios and orders of size.
@@ -22,7 +25,7 @@
 //! - A closure over vectors that LLVM does not inline loses the target features: silu ran 35 times slower (`simd`).
 //!
 //! # Not here yet
-//! NEON, AVX-VNNI and AMX; K-quants other than Q6_K; the chunked form of the scan (it would change bits with the chunking).
+//! NEON, AVX-VNNI; K-quants other than Q6_K; the chunked form of the scan (it would change bits with the chunking).
 // Loops over the rows, panels and vectors of a register tile have constant lengths and index several arrays at once: written
 // so, they unroll and the arrays become registers.
 #![allow(clippy::needless_range_loop)]

@@ -3,27 +3,32 @@
 //! A packed vector has four neighbouring k for each row, which is two lines. A weight is `quant · scale + bias` in one rounding
 //! (a quant is stored plus 8, 32 or 128, which the bias takes off again), then rounded to bf16: 2⁻⁹ of its size at most.
 use super::super::matmul::{at, halves};
-use super::super::pack::{Q4_TILE, Q6_SCALES, Q6_SUB, Q6_SUPER, Q6_TILE, Q8_TILE, TILE_SCALES, WeightType};
+use super::super::pack::{Q6_SCALES, Q6_SUB, Q6_SUPER, Q6_TILE, TILE_SCALES, WeightType};
 use super::super::simd::LANES;
 
 use super::Line;
 use super::widen::Widen;
 
-/// Whether tiles are made of this type. F32 keeps its precision instead.
+/// Scales of two blocks, then their quants.
+const Q4_TILE: usize = TILE_SCALES + 2 * 256;
+const Q8_TILE: usize = TILE_SCALES + 2 * 512;
+
+/// Whether tiles are made of this type. F32 keeps its precision instead, other types go the way of AVX-512 VNNI.
 pub(super) fn takes(dtype: WeightType) -> bool {
-    dtype != WeightType::F32
+    use WeightType::{Bf16, F16, Q4_0, Q6K, Q8_0};
+    matches!(dtype, F16 | Bf16 | Q4_0 | Q8_0 | Q6K)
 }
 
 /// `to` has a line for every two columns.
 #[inline(always)]
 pub(super) fn unpack<S: Widen>(s: S, dtype: WeightType, panel: &[u8], to: &mut [Line]) {
     match dtype {
-        WeightType::F32 => {}
         WeightType::F16 => floats::<S, false>(s, panel, to),
         WeightType::Bf16 => floats::<S, true>(s, panel, to),
         WeightType::Q4_0 => q4_0(s, panel, to),
         WeightType::Q8_0 => q8_0(s, panel, to),
         WeightType::Q6K => q6_k(s, panel, to),
+        _ => {}
     }
 }
 
