@@ -37,19 +37,25 @@ def _compiled_slice_loss():
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, h_md: Tensor, weight_vd: Tensor, target_m: Tensor, logit_scale: float, z_weight: float, rows: int):
+    def forward(ctx, h_md: Tensor, weight_vd: Tensor, target_m: Tensor, logit_scale: float, z_weight: float, rows: int,
+                kernel: str):
         weight = weight_vd.to(h_md.dtype)
         slice_loss = _compiled_slice_loss() if h_md.is_cuda else _slice_loss
+        fused = kernel == "chimera" and h_md.is_cuda
         total = h_md.new_zeros((), dtype=torch.float32)
         dh_md = torch.empty_like(h_md) if ctx.needs_input_grad[0] else None
         dw_vd = torch.zeros_like(weight_vd, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         for start in range(0, h_md.shape[0], rows):
             part = slice(start, start + rows)
-            logits_mv = (h_md[part] @ weight.T) * logit_scale
-            loss, grad_mv = slice_loss(logits_mv, target_m[part], z_weight)
-            total += loss
-            if logit_scale != 1.0:
-                grad_mv = grad_mv * logit_scale
+            if fused:
+                from chimera_train.kernels import xent
+
+                grad_mv = h_md[part] @ weight.T
+                total += xent.loss_and_gradient_(grad_mv, target_m[part], logit_scale, z_weight, IGNORE).sum()
+            else:
+                loss, grad_mv = slice_loss((h_md[part] @ weight.T) * logit_scale, target_m[part], z_weight)
+                total += loss
+                grad_mv = grad_mv * logit_scale if logit_scale != 1.0 else grad_mv
             if dh_md is not None:
                 dh_md[part] = grad_mv @ weight
             if dw_vd is not None:
@@ -63,10 +69,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dh_md, dw_vd = ctx.saved_tensors
         dh = None if dh_md is None else dh_md * upstream.to(dh_md.dtype)
         dw = None if dw_vd is None else (dw_vd * upstream).to(ctx.weight_dtype)
-        return dh, dw, None, None, None, None
+        return dh, dw, None, None, None, None, None
 
 
 def linear_cross_entropy(h_md: Tensor, weight_vd: Tensor, target_m: Tensor, *, logit_scale: float = 1.0,
-                         z_weight: float = 0.0, rows: int = 16_384) -> Tensor:
+                         z_weight: float = 0.0, rows: int = 16_384, kernel: str = "torch") -> Tensor:
     """Sum (not mean) of the loss over tokens whose target is not IGNORE."""
-    return _LinearCrossEntropy.apply(h_md, weight_vd, target_m, logit_scale, z_weight, rows)
+    return _LinearCrossEntropy.apply(h_md, weight_vd, target_m, logit_scale, z_weight, rows, kernel)

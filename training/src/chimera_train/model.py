@@ -72,9 +72,15 @@ class Mamba(nn.Module):
         self.D = nn.Parameter(torch.empty(c.ssm_heads))
         self.norm = GatedRMSNorm(c.d_inner, c.norm_eps)
         self.out_proj = Linear(c.d_inner, c.d_model)
+        self.kernel = "mamba"
 
     def forward(self, h_btd: Tensor, seq_bt: Tensor | None) -> Tensor:
         b, t, _ = h_btd.shape
+        if self.kernel == "chimera" and h_btd.is_cuda:
+            from chimera_train.kernels.mixer import mixer
+
+            return self.out_proj(mixer(self.in_proj(h_btd), self.conv1d.weight, self.conv1d.bias, self.dt_bias, self.A_log,
+                                       self.D, self.norm.weight, self.norm.eps, self.d_state, seq_bt))
         z_bti, xbc_btc, dt_bth = self.in_proj(h_btd).split([self.d_inner, self.d_xbc, self.heads], dim=-1)
         xbc_btc = F.silu(causal_conv(xbc_btc, self.conv1d.weight, self.conv1d.bias, seq_bt)).to(z_bti.dtype)
         x_bti, B_btn, C_btn = xbc_btc.split([self.d_inner, self.d_state, self.d_state], dim=-1)
@@ -162,7 +168,7 @@ class Chimera(nn.Module):
         cos, sin = rope.cos_sin(c.rope, c.head_dim, c.context_length)
         self.register_buffer("cos_te", cos, persistent=False)
         self.register_buffer("sin_te", sin, persistent=False)
-        self.loss_rows = 16_384
+        self.loss_rows, self.loss_kernel = 16_384, "torch"
 
     def embedding_vd(self) -> Tensor:
         """Tied: rows looked up on the way in, logits on the way out, quantized once for both."""
@@ -190,7 +196,14 @@ class Chimera(nn.Module):
         embedding_vd = self.embedding_vd()
         h_btd = self.hidden(ids_bt, embedding_vd, seq_bt, attention_docs)
         return linear_cross_entropy(h_btd.reshape(-1, h_btd.shape[-1]), embedding_vd, target_bt.reshape(-1),
-                                    logit_scale=1.0 / self.config.logits_scaling, z_weight=z_weight, rows=self.loss_rows)
+                                    logit_scale=1.0 / self.config.logits_scaling, z_weight=z_weight, rows=self.loss_rows,
+                                    kernel=self.loss_kernel)
+
+    def set_kernels(self, mixer: str, loss: str) -> None:
+        for module in self.modules():
+            if isinstance(module, Mamba):
+                module.kernel = mixer
+        self.loss_kernel = loss
 
     def set_qat(self, linear: str | None, embedding: str | None) -> None:
         """See every matrix through its shipping grid (None switches off). Norms, conv and 1-D stay F32."""

@@ -1,0 +1,143 @@
+"""Call 1: correctness of the mixer op against float64 on the GPU, configurations of every kernel, mixer and full step."""
+import json,os,sys,time,traceback,itertools
+import torch, torch.nn.functional as F
+from torch import Tensor
+sys.path.insert(0,'training/src')
+from chimera_train import ssd, config
+from chimera_train.kernels import scan,conv,norm,xent
+from chimera_train.kernels.mixer import mixer
+OUT=open(os.environ.get('OUT','.')+'/r.jsonl','a'); T0=time.time()
+def log(**k):
+    k['at']=round(time.time()-T0,1); s=json.dumps(k); print(s,flush=True); OUT.write(s+'\n'); OUT.flush()
+WORKER=os.environ.get('WORKER'); W,NW=(int(WORKER.split('/')[0]),int(WORKER.split('/')[1])) if WORKER else (0,1)
+COUNT=itertools.count()
+if WORKER: OUT=open(os.devnull,'w')
+def bench(f,n=6,rep=3):
+    if WORKER:
+        if next(COUNT)%NW==W: f(); torch.cuda.synchronize()
+        return 0
+    f(); f(); torch.cuda.synchronize(); r=[]
+    for _ in range(rep):
+        a,b=torch.cuda.Event(enable_timing=True),torch.cuda.Event(enable_timing=True)
+        a.record()
+        for _ in range(n): f()
+        b.record(); torch.cuda.synchronize(); r.append(a.elapsed_time(b)/n)
+    return round(sorted(r)[len(r)//2],4)
+def guard(name,f):
+    try: return f()
+    except Exception as e:
+        if not WORKER: log(what=name,error=repr(e)[:300],tb=traceback.format_exc()[-600:])
+dev='cuda'; log(device=torch.cuda.get_device_name())
+def rel(g,w): return float((g.double()-w.double()).norm()/w.double().norm().clamp(min=1e-12))
+def relmax(g,w): return float((g.double()-w.double()).abs().max()/w.double().abs().max().clamp(min=1e-12))
+# ---- correctness, bf16
+def make(b,t,H,P,N,dtype=torch.bfloat16):
+    g=torch.Generator(dev).manual_seed(3); I=H*P;Cx=I+2*N
+    r=lambda *s: torch.randn(*s,device=dev,generator=g)
+    return [r(b,t,I+Cx+H).to(dtype),r(Cx,1,4)*0.4,r(Cx)*0.1,torch.log(torch.expm1(torch.exp(torch.rand(H,device=dev,generator=g)*4.6-6.9))),torch.log(1+15*torch.rand(H,device=dev,generator=g)),1+0.1*r(H),1+0.1*r(I)]
+def ref(a,eps,N,seq,H,P):
+    zx,cw,cb,db,Al,D,w=[x.double() for x in a]; b,t,_=zx.shape;I=H*P
+    z,xbc,dt=zx.split([I,I+2*N,H],-1)
+    x,B,C=F.silu(ssd.causal_conv(xbc,cw,cb,seq)).split([I,N,N],-1)
+    y=ssd.ssd_sequential(x.view(b,t,H,P),F.softplus(dt+db),-torch.exp(Al),B,C,D,seq)
+    f=y.reshape(b,t,I)*F.silu(z); return w*f*torch.rsqrt(f.square().mean(-1,keepdim=True)+eps)
+def theirs(a,eps,N,seq,H,P):
+    zx,cw,cb,db,Al,D,w=a; b,t,_=zx.shape;I=H*P
+    z,xbc,dt=zx.split([I,I+2*N,H],-1)
+    x,B,C=F.silu(ssd.causal_conv(xbc,cw.to(zx.dtype),cb.to(zx.dtype),seq)).to(zx.dtype).split([I,N,N],-1)
+    y=ssd.ssd(x.view(b,t,H,P),F.softplus(dt.float()+db),-torch.exp(Al),B,C,D,128,seq)
+    f=y.reshape(b,t,I).float()*F.silu(z.float()); return (w*f*torch.rsqrt(f.square().mean(-1,keepdim=True)+eps)).to(zx.dtype)
+NM=('zxbcdt','conv_w','conv_b','dt_bias','A_log','D','norm_w')
+def correct(masked,peer):
+    b,t,H,P,N=1,333,4,64,128; a=[x.requires_grad_() for x in make(b,t,H,P,N)]
+    seq=(torch.arange(t,device=dev)[None]//100).int() if masked else None
+    dout=torch.randn(b,t,H*P,device=dev).bfloat16()
+    w=ref(a,1e-5,N,seq,H,P); gw=torch.autograd.grad(w,a,dout.double())
+    for nm,fn in (('ours',lambda:mixer(*a,1e-5,N,seq)),)+((('mamba-ssm',lambda:theirs(a,1e-5,N,seq,H,P)),) if peer else ()):
+        y=fn(); g=torch.autograd.grad(y,a,dout); I=H*P
+        parts={n:rel(x,v) for n,x,v in zip(NM[1:],g[1:],gw[1:])}
+        for n,(s,e) in dict(dz=(0,I),dx=(I,2*I),dB=(2*I,2*I+N),dC=(2*I+N,2*I+2*N),ddt=(2*I+2*N,None)).items(): parts[n]=rel(g[0][...,s:e],gw[0][...,s:e])
+        log(correct=nm,masked=masked,y=rel(y,w),grads={k:round(v,6) for k,v in parts.items()})
+if not WORKER or W==0:
+    guard('correct',lambda:correct(False,False)); guard('correct-masked',lambda:correct(True,False))
+# ---- kernels at the reference shape
+b,t,H,P,N=8,2048,40,64,128; I=H*P
+a=make(b,t,H,P,N); zx,cw,cb,db,Al,D,w=a; z,xbc,dt=zx.split([I,I+2*N,H],-1)
+seq=None
+log(copy_zx=bench(lambda:zx.clone()))
+act=conv.forward(xbc,cw,cb,seq); dact=torch.randn_like(act); grad=torch.empty_like(zx); dz,dxbc,ddt=grad.split([I,I+2*N,H],-1)
+for c in ((32,128,4),(16,128,4),(64,64,4),(32,256,8),(16,256,4)): guard('conv',lambda:log(k='conv_fwd',cfg=c,ms=bench(lambda:conv.forward(xbc,cw,cb,seq,c))))
+for c in ((16,128,8,4),(16,64,8,4),(8,128,16,4),(16,128,8,8),(32,64,4,4),(32,128,4,8)): guard('convb',lambda:log(k='conv_bwd',cfg=c,ms=bench(lambda:conv.backward(dact,xbc,cw,cb,seq,dxbc,c))))
+y=torch.randn(b,t,I,device=dev).bfloat16(); dout=torch.randn_like(y)
+for c in (2,4,8): log(k='norm_fwd',cfg=c,ms=bench(lambda:norm.forward(y,z,w,1e-5,c)))
+for c in ((4,528),(8,528),(4,1056),(8,1056),(16,264)): log(k='norm_bwd',cfg=c,ms=bench(lambda:norm.backward(dout,y,z,w,1e-5,dz,*c)))
+best={}
+for ch in (64,128):
+    s=scan.Sizes(b,t,H,P,N,ch); prep=scan.prepare(dt,db,Al,seq,s)
+    log(k='prepare',chunk=ch,ms=bench(lambda:scan.prepare(dt,db,Al,seq,s)))
+    B=act[...,I:I+N]
+    def one(kind,cfg):
+        if time.time()-T0>float(os.environ.get('LIMIT','85')): return
+        l=scan.Launch(chunk=ch)._replace(**{kind:cfg})
+        if kind=='walk': f=lambda:scan.walk(act,B,prep,s,False,l)
+        elif kind=='outputs':
+            S=scan.walk(act,B,prep,s,False); ow=scan.walk; scan.walk=lambda *x,**k:S
+            try: log(k=kind,chunk=ch,cfg=cfg,ms=bench(lambda:scan.forward(act,prep,D,seq,s,l)))
+            finally: scan.walk=ow
+            return
+        else:
+            S=scan.walk(act,B,prep,s,False); ow=scan.walk; scan.walk=lambda *x,**k:S
+            try: log(k=kind,chunk=ch,cfg=cfg,ms=bench(lambda:scan.backward(dout,act,prep,Al,D,seq,s,dact,ddt,l)))
+            finally: scan.walk=ow
+            return
+        log(k=kind,chunk=ch,cfg=cfg,ms=bench(f))
+    for cfg in ((64,4,3),(128,4,3),(128,8,3),(64,4,2),(32,4,4),(64,4,4)): guard('walk',lambda:one('walk',cfg))
+    for cfg in ((8,4,2),(8,8,2),(20,4,2),(8,4,3),(4,4,2),(40,4,3)): guard('outputs',lambda:one('outputs',cfg))
+    if ch==64:
+        for cfg in ((8,8,2),(8,4,2),(8,8,1),(8,4,1),(20,8,2),(10,8,3),(4,8,1)): guard('grads',lambda:one('grads',cfg))
+# cross entropy
+lg=torch.randn(16384,32768,device=dev).bfloat16(); tg=torch.randint(32768,(16384,),device=dev)
+for c in ((4096,8),(8192,8),(8192,16),(16384,16),(2048,4),(32768,32)):
+    guard('xent',lambda:log(k='xent',cfg=c,ms=bench(lambda:xent.loss_and_gradient_(lg,tg,1.0,1e-4,-100,c),3)))
+from chimera_train import loss as L
+guard('slice',lambda:log(k='slice_loss_compiled',ms=bench(lambda:L._compiled_slice_loss()(lg,tg,1e-4),3)))
+del lg
+# whole op
+ar=[x.detach().requires_grad_() for x in a]
+log(k='op_fwd',ms=bench(lambda:mixer(*a,1e-5,N,seq)))
+def fb():
+    o=mixer(*ar,1e-5,N,seq); torch.autograd.grad(o,ar,dout)
+log(k='op_fwdbwd',ms=bench(fb))
+# full step of the starter's shape through our kernels, compiled
+def step(cfg,rows,mix,lk,n=4,name=''):
+    if WORKER and next(COUNT)%NW!=W: return
+    if WORKER: n=0
+    if time.time()-T0>float(os.environ.get('LIMIT','85')): return log(skipped=name)
+    from chimera_train.model import Chimera,init_weights
+    m=Chimera(cfg); init_weights(m,1,False); m.to(dev); m.set_kernels(mix,lk); m.compile_blocks()
+    ids=torch.randint(cfg.vocab_size,(rows,2049),device=dev); sq=(torch.arange(2048,device=dev)//700).int()[None].expand(rows,-1).contiguous()
+    t=time.time()
+    def f():
+        with torch.autocast('cuda',torch.bfloat16): l=m.loss_sum(ids[:,:-1],ids[:,1:],sq,z_weight=1e-4,attention_docs=False)
+        l.backward(); return l
+    l=f(); torch.cuda.synchronize(); c=time.time()-t
+    if WORKER: return
+    ms=bench(f,n,2); tk=rows*2048/ms*1e3
+    log(step=name,mix=mix,loss_kernel=lk,rows=rows,ms=ms,tok_s=round(tk),mfu=round(tk*config.flops_per_token(cfg)/989e12,4),compile_s=round(c,1),loss=float(l)/rows/2048,gb=round(torch.cuda.max_memory_allocated()/1e9,1),gnorm=float(torch.stack([p.grad.norm() for p in m.parameters()]).norm()))
+    return m
+torch.cuda.empty_cache()
+guard('step',lambda:step(config.starter(),32,'chimera','chimera',name='starter'))
+torch.cuda.empty_cache()
+guard('step',lambda:step(config.starter(),32,'chimera','torch',name='starter'))
+# where the time of one step goes
+def prof():
+    from torch.profiler import profile,ProfilerActivity
+    m=step(config.starter(),32,'chimera','chimera',2,'starter-profiled')
+    ids=torch.randint(32768,(32,2049),device=dev)
+    sq=(torch.arange(2048,device=dev)//700).int()[None].expand(32,-1).contiguous()
+    with profile(activities=[ProfilerActivity.CUDA]) as p:
+        with torch.autocast('cuda',torch.bfloat16): l=m.loss_sum(ids[:,:-1],ids[:,1:],sq,z_weight=1e-4,attention_docs=False)
+        l.backward(); torch.cuda.synchronize()
+    open(os.environ.get('OUT','.')+'/prof.txt','w').write(p.key_averages().table(sort_by='cuda_time_total',row_limit=45,max_name_column_width=90))
+if not WORKER and time.time()-T0<80: torch.cuda.empty_cache(); guard('prof',prof)
+log(done=True)

@@ -1,0 +1,140 @@
+"""Causal depthwise convolution of 4 taps with SiLU, forward and backward, documents kept apart.
+
+The backward pass recomputes the convolution instead of keeping its value before SiLU: dx_t needs d(pre) of t … t+3,
+those need x of t-3 … t+3, and all of them are neighbours in the first-level cache.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+
+@triton.jit
+def _rows(x_ptr, row0, t, T, x_row, ch, ok_c):
+    """x at the times t of one row; zero outside of it."""
+    ok = ((t >= 0) & (t < T))[:, None] & ok_c[None, :]
+    return tl.load(x_ptr + (row0 + t)[:, None] * x_row + ch[None, :], mask=ok, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _from(x, seq_ptr, row0, t_to, t_from, T, HAS_SEQ: tl.constexpr):
+    """x of time t_from as seen from t_to: zero if that is another document."""
+    if HAS_SEQ:
+        ok = (t_from >= 0) & (t_from < T) & (t_to < T)
+        a = tl.load(seq_ptr + row0 + t_from, mask=ok, other=-1)
+        b = tl.load(seq_ptr + row0 + t_to, mask=ok, other=-2)
+        x = tl.where((a == b)[:, None], x, 0.0)
+    return x
+
+
+@triton.jit
+def _conv_fwd(x_ptr, x_row, w_ptr, bias_ptr, seq_ptr, out_ptr, T, C, HAS_SEQ: tl.constexpr,
+              BT: tl.constexpr, BC: tl.constexpr):
+    blocks = tl.cdiv(T, BT)
+    pid = tl.program_id(0).to(tl.int64)
+    row0 = pid // blocks * T
+    t = pid % blocks * BT + tl.arange(0, BT)
+    ch = tl.program_id(1) * BC + tl.arange(0, BC)
+    ok_c = ch < C
+    acc = tl.zeros((BT, BC), dtype=tl.float32) + tl.load(bias_ptr + ch, mask=ok_c, other=0.0)[None, :]
+    for shift in tl.static_range(4):
+        w = tl.load(w_ptr + ch * 4 + 3 - shift, mask=ok_c, other=0.0)
+        x = _rows(x_ptr, row0, t - shift, T, x_row, ch, ok_c)
+        if shift > 0:
+            x = _from(x, seq_ptr, row0, t, t - shift, T, HAS_SEQ)
+        acc += x * w[None, :]
+    y = acc / (1.0 + tl.exp(-acc))
+    tl.store(out_ptr + (row0 + t)[:, None] * C + ch[None, :], y.to(out_ptr.dtype.element_ty),
+             mask=(t < T)[:, None] & ok_c[None, :])
+
+
+@triton.jit
+def _dpre(x0, x1, x2, x3, dy_ptr, row0, t, T, C, ch, ok_c, w0, w1, w2, w3, bias, seq_ptr, HAS_SEQ: tl.constexpr):
+    """d(pre) at times t, from x of t, t-1, t-2, t-3; w0 belongs to t."""
+    pre = x0 * w0[None, :] + bias[None, :]
+    pre += _from(x1, seq_ptr, row0, t, t - 1, T, HAS_SEQ) * w1[None, :]
+    pre += _from(x2, seq_ptr, row0, t, t - 2, T, HAS_SEQ) * w2[None, :]
+    pre += _from(x3, seq_ptr, row0, t, t - 3, T, HAS_SEQ) * w3[None, :]
+    sig = 1.0 / (1.0 + tl.exp(-pre))
+    dy = _rows(dy_ptr, row0, t, T, C, ch, ok_c)
+    return dy * sig * (1.0 + pre * (1.0 - sig))
+
+
+@triton.jit
+def _conv_bwd(dy_ptr, x_ptr, x_row, w_ptr, bias_ptr, seq_ptr, dx_ptr, dx_row, part_ptr, T, C, HAS_SEQ: tl.constexpr,
+              BT: tl.constexpr, BC: tl.constexpr, REPEAT: tl.constexpr):
+    blocks = tl.cdiv(T, BT * REPEAT)
+    pid = tl.program_id(0).to(tl.int64)
+    row0 = pid // blocks * T
+    ch = tl.program_id(1) * BC + tl.arange(0, BC)
+    ok_c = ch < C
+    w0 = tl.load(w_ptr + ch * 4 + 3, mask=ok_c, other=0.0)
+    w1 = tl.load(w_ptr + ch * 4 + 2, mask=ok_c, other=0.0)
+    w2 = tl.load(w_ptr + ch * 4 + 1, mask=ok_c, other=0.0)
+    w3 = tl.load(w_ptr + ch * 4, mask=ok_c, other=0.0)
+    bias = tl.load(bias_ptr + ch, mask=ok_c, other=0.0)
+    s0 = tl.zeros((BC,), dtype=tl.float32)
+    s1 = tl.zeros((BC,), dtype=tl.float32)
+    s2 = tl.zeros((BC,), dtype=tl.float32)
+    s3 = tl.zeros((BC,), dtype=tl.float32)
+    sb = tl.zeros((BC,), dtype=tl.float32)
+    for k in range(REPEAT):
+        t = (pid % blocks * REPEAT + k) * BT + tl.arange(0, BT)
+        a3 = _rows(x_ptr, row0, t - 3, T, x_row, ch, ok_c)
+        a2 = _rows(x_ptr, row0, t - 2, T, x_row, ch, ok_c)
+        a1 = _rows(x_ptr, row0, t - 1, T, x_row, ch, ok_c)
+        a0 = _rows(x_ptr, row0, t, T, x_row, ch, ok_c)
+        d = _dpre(a0, a1, a2, a3, dy_ptr, row0, t, T, C, ch, ok_c, w0, w1, w2, w3, bias, seq_ptr, HAS_SEQ)
+        dx = d * w0[None, :]
+        sb += tl.sum(d, 0)
+        s0 += tl.sum(d * a0, 0)
+        s1 += tl.sum(d * _from(a1, seq_ptr, row0, t, t - 1, T, HAS_SEQ), 0)
+        s2 += tl.sum(d * _from(a2, seq_ptr, row0, t, t - 2, T, HAS_SEQ), 0)
+        s3 += tl.sum(d * _from(a3, seq_ptr, row0, t, t - 3, T, HAS_SEQ), 0)
+        b1 = _rows(x_ptr, row0, t + 1, T, x_row, ch, ok_c)
+        d = _dpre(b1, a0, a1, a2, dy_ptr, row0, t + 1, T, C, ch, ok_c, w0, w1, w2, w3, bias, seq_ptr, HAS_SEQ)
+        dx += _from(d, seq_ptr, row0, t, t + 1, T, HAS_SEQ) * w1[None, :]
+        b2 = _rows(x_ptr, row0, t + 2, T, x_row, ch, ok_c)
+        d = _dpre(b2, b1, a0, a1, dy_ptr, row0, t + 2, T, C, ch, ok_c, w0, w1, w2, w3, bias, seq_ptr, HAS_SEQ)
+        dx += _from(d, seq_ptr, row0, t, t + 2, T, HAS_SEQ) * w2[None, :]
+        b3 = _rows(x_ptr, row0, t + 3, T, x_row, ch, ok_c)
+        d = _dpre(b3, b2, b1, a0, dy_ptr, row0, t + 3, T, C, ch, ok_c, w0, w1, w2, w3, bias, seq_ptr, HAS_SEQ)
+        dx += _from(d, seq_ptr, row0, t, t + 3, T, HAS_SEQ) * w3[None, :]
+        tl.store(dx_ptr + (row0 + t)[:, None] * dx_row + ch[None, :], dx.to(dx_ptr.dtype.element_ty),
+                 mask=(t < T)[:, None] & ok_c[None, :])
+    part = part_ptr + pid * 5 * C + ch
+    tl.store(part, s3, mask=ok_c)
+    tl.store(part + C, s2, mask=ok_c)
+    tl.store(part + 2 * C, s1, mask=ok_c)
+    tl.store(part + 3 * C, s0, mask=ok_c)
+    tl.store(part + 4 * C, sb, mask=ok_c)
+
+
+FORWARD = (32, 128, 4)  # times, channels, warps
+BACKWARD = (16, 128, 8, 4)  # times, channels, repeats, warps
+
+
+def forward(x_btc: Tensor, weight_ck: Tensor, bias_c: Tensor, seq_bt: Tensor | None, cfg: tuple = FORWARD) -> Tensor:
+    """x_btc: a view with dense channels and evenly spaced rows."""
+    b, t, c = x_btc.shape
+    out = x_btc.new_empty(b, t, c)
+    bt, bc, warps = cfg
+    _conv_fwd[(b * -(-t // bt), -(-c // bc))](x_btc, x_btc.stride(1), weight_ck, bias_c, seq_bt, out, t, c,
+                                             HAS_SEQ=seq_bt is not None, BT=bt, BC=bc, num_warps=warps)
+    return out
+
+
+def backward(dy_btc: Tensor, x_btc: Tensor, weight_ck: Tensor, bias_c: Tensor, seq_bt: Tensor | None, dx_btc: Tensor,
+             cfg: tuple = BACKWARD) -> tuple[Tensor, Tensor]:
+    """Fills dx_btc (may be a view like x_btc); returns d(weight) (c, 4) and d(bias)."""
+    b, t, c = x_btc.shape
+    bt, bc, repeat, warps = cfg
+    programs = b * -(-t // (bt * repeat))
+    part = torch.empty(programs, 5, c, dtype=torch.float32, device=x_btc.device)
+    _conv_bwd[(programs, -(-c // bc))](dy_btc, x_btc, x_btc.stride(1), weight_ck, bias_c, seq_bt, dx_btc, dx_btc.stride(1),
+                                       part, t, c, HAS_SEQ=seq_bt is not None, BT=bt, BC=bc, REPEAT=repeat, num_warps=warps)
+    total = part.sum(0)
+    return total[:4].T.contiguous(), total[4]
