@@ -47,6 +47,22 @@ def theirs(a,eps,N,seq,H,P):
     x,B,C=F.silu(ssd.causal_conv(xbc,cw.to(zx.dtype),cb.to(zx.dtype),seq)).to(zx.dtype).split([I,N,N],-1)
     y=ssd.ssd(x.view(b,t,H,P),F.softplus(dt.float()+db),-torch.exp(Al),B,C,D,128,seq)
     f=y.reshape(b,t,I).float()*F.silu(z.float()); return (w*f*torch.rsqrt(f.square().mean(-1,keepdim=True)+eps)).to(zx.dtype)
+def core():
+    b,t,H,P,N=1,333,4,64,128; I=H*P; g=torch.Generator(dev).manual_seed(5); r=lambda *s: torch.randn(*s,device=dev,generator=g)
+    xbc=r(b,t,I+2*N).bfloat16(); dt=r(b,t,H); dy=r(b,t,I).bfloat16(); _,_,_,db,Al,D,_=make(b,t,H,P,N)
+    seq=(torch.arange(t,device=dev)[None]//150).int()
+    lv=[xbc,dt,db,Al,D]
+    def go(f,dtp):
+        a=[x.detach().to(dtp if dtp==torch.float64 else x.dtype).requires_grad_() for x in lv]
+        x,B,C=a[0].split([I,N,N],-1); y=f(x.view(b,t,H,P),F.softplus(a[1]+a[2]),-torch.exp(a[3]),B,C,a[4]).reshape(b,t,I)
+        gr=torch.autograd.grad(y,a,dy.to(y.dtype)); return [y,gr[0][...,:I],gr[0][...,I:I+N],gr[0][...,I+N:],*gr[1:]]
+    want=go(lambda *q: ssd.ssd_sequential(*q,seq),torch.float64)
+    peer=go(lambda *q: ssd.ssd_chunked(*q,64,seq),None)
+    s=scan.Sizes(b,t,H,P,N,64); p=scan.prepare(dt,db,Al,seq,s); y=scan.forward(xbc,p,D,seq,s); dx=torch.empty_like(xbc); dd=torch.empty_like(dt)
+    q=scan.backward(dy,xbc,p,Al,D,seq,s,dx,dd)
+    ours=[y,dx[...,:I],dx[...,I:I+N],dx[...,I+N:],dd,q[1],q[0],q[2]]
+    n=('y','dx','dB','dC','ddt','dbias','dA_log','dD')
+    log(core={k:(round(rel(o,v),5),round(rel(c,v),5)) for k,o,c,v in zip(n,ours,peer,want)},order='ours, chunked PyTorch')
 NM=('zxbcdt','conv_w','conv_b','dt_bias','A_log','D','norm_w')
 def correct(masked,peer):
     b,t,H,P,N=1,333,4,64,128; a=[x.requires_grad_() for x in make(b,t,H,P,N)]
@@ -59,49 +75,28 @@ def correct(masked,peer):
         for n,(s,e) in dict(dz=(0,I),dx=(I,2*I),dB=(2*I,2*I+N),dC=(2*I+N,2*I+2*N),ddt=(2*I+2*N,None)).items(): parts[n]=rel(g[0][...,s:e],gw[0][...,s:e])
         log(correct=nm,masked=masked,y=rel(y,w),grads={k:round(v,6) for k,v in parts.items()})
 if not WORKER or W==0:
-    guard('correct',lambda:correct(False,False)); guard('correct-masked',lambda:correct(True,False))
+    guard('correct',lambda:correct(False,False)); guard('correct-masked',lambda:correct(True,False)); guard('core',core)
 # ---- kernels at the reference shape
 b,t,H,P,N=8,2048,40,64,128; I=H*P
 a=make(b,t,H,P,N); zx,cw,cb,db,Al,D,w=a; z,xbc,dt=zx.split([I,I+2*N,H],-1)
 seq=None
 log(copy_zx=bench(lambda:zx.clone()))
 act=conv.forward(xbc,cw,cb,seq); dact=torch.randn_like(act); grad=torch.empty_like(zx); dz,dxbc,ddt=grad.split([I,I+2*N,H],-1)
-for c in ((32,128,4),(16,128,4),(64,64,4),(32,256,8),(16,256,4)): guard('conv',lambda:log(k='conv_fwd',cfg=c,ms=bench(lambda:conv.forward(xbc,cw,cb,seq,c))))
-for c in ((16,128,8,4),(16,64,8,4),(8,128,16,4),(16,128,8,8),(32,64,4,4),(32,128,4,8)): guard('convb',lambda:log(k='conv_bwd',cfg=c,ms=bench(lambda:conv.backward(dact,xbc,cw,cb,seq,dxbc,c))))
+for c in ((8,128,16,4),(16,64,16,4),(8,64,16,2),(8,256,16,8),(16,128,8,8),(8,128,8,4)): guard('convb',lambda:log(k='conv_bwd',cfg=c,ms=bench(lambda:conv.backward(dact,xbc,cw,cb,seq,dxbc,c))))
+for c in ((16,128,2),(32,64,4),(64,128,8),(32,128,8)):
+    guard('conv',lambda:log(k='conv_fwd',cfg=c,ms=bench(lambda:conv.forward(xbc,cw,cb,seq,c))))
 y=torch.randn(b,t,I,device=dev).bfloat16(); dout=torch.randn_like(y)
-for c in (2,4,8): log(k='norm_fwd',cfg=c,ms=bench(lambda:norm.forward(y,z,w,1e-5,c)))
-for c in ((4,528),(8,528),(4,1056),(8,1056),(16,264)): log(k='norm_bwd',cfg=c,ms=bench(lambda:norm.backward(dout,y,z,w,1e-5,dz,*c)))
-best={}
-for ch in (64,128):
-    s=scan.Sizes(b,t,H,P,N,ch); prep=scan.prepare(dt,db,Al,seq,s)
-    log(k='prepare',chunk=ch,ms=bench(lambda:scan.prepare(dt,db,Al,seq,s)))
-    B=act[...,I:I+N]
-    def one(kind,cfg):
-        if time.time()-T0>float(os.environ.get('LIMIT','85')): return
-        l=scan.Launch(chunk=ch)._replace(**{kind:cfg})
-        if kind=='walk': f=lambda:scan.walk(act,B,prep,s,False,l)
-        elif kind=='outputs':
-            S=scan.walk(act,B,prep,s,False); ow=scan.walk; scan.walk=lambda *x,**k:S
-            try: log(k=kind,chunk=ch,cfg=cfg,ms=bench(lambda:scan.forward(act,prep,D,seq,s,l)))
-            finally: scan.walk=ow
-            return
-        else:
-            S=scan.walk(act,B,prep,s,False); ow=scan.walk; scan.walk=lambda *x,**k:S
-            try: log(k=kind,chunk=ch,cfg=cfg,ms=bench(lambda:scan.backward(dout,act,prep,Al,D,seq,s,dact,ddt,l)))
-            finally: scan.walk=ow
-            return
-        log(k=kind,chunk=ch,cfg=cfg,ms=bench(f))
-    for cfg in ((64,4,3),(128,4,3),(128,8,3),(64,4,2),(32,4,4),(64,4,4)): guard('walk',lambda:one('walk',cfg))
-    for cfg in ((8,4,2),(8,8,2),(20,4,2),(8,4,3),(4,4,2),(40,4,3)): guard('outputs',lambda:one('outputs',cfg))
-    if ch==64:
-        for cfg in ((8,8,2),(8,4,2),(8,8,1),(8,4,1),(20,8,2),(10,8,3),(4,8,1)): guard('grads',lambda:one('grads',cfg))
-# cross entropy
-lg=torch.randn(16384,32768,device=dev).bfloat16(); tg=torch.randint(32768,(16384,),device=dev)
-for c in ((4096,8),(8192,8),(8192,16),(16384,16),(2048,4),(32768,32)):
-    guard('xent',lambda:log(k='xent',cfg=c,ms=bench(lambda:xent.loss_and_gradient_(lg,tg,1.0,1e-4,-100,c),3)))
-from chimera_train import loss as L
-guard('slice',lambda:log(k='slice_loss_compiled',ms=bench(lambda:L._compiled_slice_loss()(lg,tg,1e-4),3)))
-del lg
+for c in ((4,1056),(4,2112),(8,2112),(16,528)): log(k='norm_bwd',cfg=c,ms=bench(lambda:norm.backward(dout,y,z,w,1e-5,dz,*c)))
+s=scan.Sizes(b,t,H,P,N,64); prep=scan.prepare(dt,db,Al,seq,s); B=act[...,I:I+N]
+S=scan.walk(act,B,prep,s,False)
+for c in ((40,4,3),(20,4,3),(10,4,3),(8,4,3),(20,8,3),(20,4,4),(8,4,2)):
+    guard('state',lambda:log(k='state',cfg=c,ms=bench(lambda:scan.state_grads(act,prep.out,prep,S,s,scan.DEFAULT._replace(state=c)))))
+sv,sg=scan.walk,scan.state_grads
+part={g:torch.zeros(b*32,1,64,N,device=dev) for g in (1,)}
+scan.walk=lambda *x,**k:S; scan.state_grads=lambda *x,**k:part[1]
+for c in ((8,8,1),(8,8,2),(20,8,1),(40,8,1),(4,8,1),(8,4,1),(8,4,2),(20,8,2)):
+    guard('grads',lambda:log(k='grads+shared',cfg=c,ms=bench(lambda:scan.backward(dout,act,prep,Al,D,seq,s,dact,ddt,scan.DEFAULT._replace(grads=c)))))
+scan.walk,scan.state_grads=sv,sg
 # whole op
 ar=[x.detach().requires_grad_() for x in a]
 log(k='op_fwd',ms=bench(lambda:mixer(*a,1e-5,N,seq)))
@@ -128,7 +123,10 @@ def step(cfg,rows,mix,lk,n=4,name=''):
 torch.cuda.empty_cache()
 guard('step',lambda:step(config.starter(),32,'chimera','chimera',name='starter'))
 torch.cuda.empty_cache()
-guard('step',lambda:step(config.starter(),32,'chimera','torch',name='starter'))
+guard('step',lambda:step(config.starter(n_layer=12,attention_layers=(6,),d_ff=1024),32,'chimera','chimera',name='12 blocks'))
+torch.cuda.empty_cache()
+guard('step',lambda:step(config.flagship(),8,'chimera','chimera',name='700m'))
+torch.cuda.empty_cache()
 # where the time of one step goes
 def prof():
     from torch.profiler import profile,ProfilerActivity

@@ -119,7 +119,7 @@ def test_conv_reads_and_writes_strided_views(t: int, masked: bool) -> None:
     want = F.silu(ssd.causal_conv(x.double(), w.double(), bias.double(), seq))
     assert relative(conv.forward(x.detach(), w.detach(), bias.detach(), seq, (8, 16, 4)), want) < 1e-5
     gradient = torch.full_like(whole, 7.0)
-    dw, db = conv.backward(dy, x.detach(), w.detach(), bias.detach(), seq, gradient[..., 5:41], (8, 16, 2, 4))
+    dw, db = conv.backward(dy.clone(), x.detach(), w.detach(), bias.detach(), seq, gradient[..., 5:41], (8, 16, 2, 4))
     wants = torch.autograd.grad(want, (x, w, bias), dy.double())
     for g, r in zip((gradient[..., 5:41], dw.view(36, 1, 4), db), wants, strict=True):
         assert relative(g, r) < 1e-5

@@ -214,6 +214,8 @@ class Chimera(nn.Module):
 
     def compile_blocks(self, backend: str = "inductor") -> None:
         """One graph per kind of block, reused by every block of that kind."""
+        # Rows padded to 128 bytes would have to be copied before they go into an opaque kernel.
+        torch._inductor.config.comprehensive_padding = False
         for block in self.model.layers:
             block.compile(fullgraph=True, dynamic=False, backend=backend)
 

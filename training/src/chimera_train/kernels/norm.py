@@ -48,7 +48,7 @@ def _norm_bwd(do_ptr, y_ptr, z_ptr, z_row, w_ptr, dy_ptr, dz_ptr, dz_row, part_p
     tl.store(part_ptr + pid * I + i, dw, mask=i < I)
 
 
-WARPS = (4, 8)  # forward, backward
+WARPS = (8, 4)  # forward, backward
 PROGRAMS = 1056  # of the backward pass: each sums its share of d(weight); 8 a multiprocessor
 
 

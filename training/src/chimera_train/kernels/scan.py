@@ -118,10 +118,23 @@ def _outputs(x_ptr, x_row, B_ptr, C_ptr, bc_row, dt_ptr, cum_ptr, in_ptr, S_ptr,
 
 
 @triton.jit
-def _grads(dy_ptr, x_ptr, x_row, B_ptr, C_ptr, bc_row, dt_ptr, cum_ptr, in_ptr, out_ptr, keep_ptr, S_ptr, dS_ptr,
-           A_log_ptr, D_ptr, seq_ptr, dx_ptr, dx_row, ddt_ptr, ddt_row, G_ptr, part_ptr, stat_ptr, T, H, C,
+def _products(B_ptr, C_ptr, bc_row, bc_ptr, T, C, L: tl.constexpr, N: tl.constexpr):
+    """B_j·C_i of one chunk as [j, i]. A kernel of its own: a dot chained to a dot costs `_grads` its warp layout."""
+    pid = tl.program_id(0).to(tl.int64)
+    b, c = pid // C, pid % C
+    i, n = tl.arange(0, L), tl.arange(0, N)
+    t = c * L + i
+    ok = (t < T)[:, None]
+    Bt = tl.load(B_ptr + (b * T + t)[:, None] * bc_row + n[None, :], mask=ok, other=0.0)
+    Ct = tl.load(C_ptr + (b * T + t)[:, None] * bc_row + n[None, :], mask=ok, other=0.0)
+    tl.store(bc_ptr + pid * (L * L) + i[:, None] * L + i[None, :], tl.dot(Bt, tl.trans(Ct)))
+
+
+@triton.jit
+def _grads(dy_ptr, x_ptr, x_row, B_ptr, C_ptr, bc_row, bc_ptr, dt_ptr, cum_ptr, in_ptr, out_ptr, keep_ptr, S_ptr, dS_ptr,
+           A_log_ptr, D_ptr, seq_ptr, dx_ptr, dx_row, ddt_ptr, ddt_row, G_ptr, stat_ptr, T, H, C,
            HAS_SEQ: tl.constexpr, L: tl.constexpr, P: tl.constexpr, N: tl.constexpr, HG: tl.constexpr):
-    """dx, d(raw dt) of HG heads of one chunk; their sums of G, of the state parts of dB and dC, and of dA, d(bias), dD."""
+    """dx, d(raw dt) of HG heads of one chunk; the sum of their G; per head dA_log, d(bias), dD."""
     pid = tl.program_id(0).to(tl.int64)
     b, c = pid // C, pid % C
     i, p, n = tl.arange(0, L), tl.arange(0, P), tl.arange(0, N)
@@ -134,9 +147,7 @@ def _grads(dy_ptr, x_ptr, x_row, B_ptr, C_ptr, bc_row, dt_ptr, cum_ptr, in_ptr, 
     if HAS_SEQ:
         s = tl.load(seq_ptr + b * T + tl.minimum(t, T - 1))
         causal = causal & (s[:, None] == s[None, :])
-    bc = tl.dot(Bt, tl.trans(Ct))
-    dB = tl.zeros((L, N), dtype=tl.float32)
-    dC = tl.zeros((L, N), dtype=tl.float32)
+    bc = tl.load(bc_ptr + pid * (L * L) + i[:, None] * L + i[None, :])
     G = tl.zeros((L, L), dtype=tl.float32)
     first = tl.program_id(1) * HG
     for k in range(HG):
@@ -151,23 +162,21 @@ def _grads(dy_ptr, x_ptr, x_row, B_ptr, C_ptr, bc_row, dt_ptr, cum_ptr, in_ptr, 
         decay = tl.where(causal, tl.exp2(tl.minimum(cum[None, :] - cum[:, None], 0.0)), 0.0)
         g = tl.dot(x, tl.trans(dy)) * decay * dt[:, None]
         G += g
-        read = tl.sum(g * bc, 0)
-        dC_h = tl.dot(dy, tl.trans(S)) * into[:, None]
-        read += tl.sum(dC_h * Ct.to(tl.float32), 1)
-        dC += dC_h
-        dB_h = tl.dot(x, tl.trans(dS)) * (out * dt)[:, None]
-        left = tl.sum(tl.sum(dB_h * Bt.to(tl.float32), 1), 0)
-        dB += dB_h
-        du = tl.dot(Bt, dS) * out[:, None]
-        du = tl.dot((bc * decay).to(x.dtype), dy, du)
+        near = tl.dot((bc * decay).to(x.dtype), dy)
+        both = g * bc
+        dc = tl.sum(both, 0) - tl.sum(both, 1)  # both from the same products: what must cancel cancels exactly
         xf, dyf = x.to(tl.float32), dy.to(tl.float32)
-        D = tl.load(D_ptr + h)
-        dx = du * dt[:, None] + D * dyf
-        tl.store(dx_ptr + row[:, None] * dx_row + h * P + p[None, :], dx.to(dx_ptr.dtype.element_ty), mask=ok)
+        dc += tl.sum(tl.dot(Ct, S) * dyf, 1) * into
+        du = tl.dot(Bt, dS) * out[:, None]
         xdu = tl.sum(xf * du, 1)
-        dc = read - dt * xdu
+        keep = tl.load(keep_ptr + (b * H + h) * C + c)
+        left = tl.sum(dt * xdu, 0) + keep * tl.sum(tl.sum(S.to(tl.float32) * dS.to(tl.float32), 1), 0)
+        dc -= dt * xdu
+        xdu += tl.sum(xf * near, 1)
+        D = tl.load(D_ptr + h)
+        dx = near * dt[:, None] + (du * dt[:, None] + D * dyf)
+        tl.store(dx_ptr + row[:, None] * dx_row + h * P + p[None, :], dx.to(dx_ptr.dtype.element_ty), mask=ok)
         A = -tl.exp(tl.load(A_log_ptr + h))
-        left += tl.load(keep_ptr + (b * H + h) * C + c) * tl.sum(tl.sum(S.to(tl.float32) * dS.to(tl.float32), 1), 0)
         da = tl.sum(dc, 0) - tl.cumsum(dc, 0) + dc + left
         draw = (A * da + xdu) * (1.0 - tl.exp(-dt))  # softplus' = 1 - e^{-softplus}
         tl.store(ddt_ptr + row * ddt_row + h, draw.to(ddt_ptr.dtype.element_ty), mask=t < T)
@@ -177,13 +186,35 @@ def _grads(dy_ptr, x_ptr, x_row, B_ptr, C_ptr, bc_row, dt_ptr, cum_ptr, in_ptr, 
         tl.store(stat + 2, tl.sum(tl.sum(xf * dyf, 1), 0))
     part = pid * tl.num_programs(1) + tl.program_id(1)
     tl.store(G_ptr + part * (L * L) + i[:, None] * L + i[None, :], G)
-    tl.store(part_ptr + part * (2 * L * N) + i[:, None] * N + n[None, :], dB)
-    tl.store(part_ptr + part * (2 * L * N) + L * N + i[:, None] * N + n[None, :], dC)
 
 
 @triton.jit
-def _shared_grads(B_ptr, C_ptr, bc_row, G_ptr, part_ptr, dB_ptr, dC_ptr, dbc_row, T, C,
-                  L: tl.constexpr, N: tl.constexpr, GROUPS: tl.constexpr):
+def _state_grads(x_ptr, x_row, weight_ptr, dt_ptr, S_ptr, out_ptr, T, H, C, HAS_DT: tl.constexpr,
+                 L: tl.constexpr, P: tl.constexpr, N: tl.constexpr, HG: tl.constexpr):
+    """sum over HG heads of (weighted x)·S^T: the part of dC that comes from S and dy, or of dB from dS' and x."""
+    pid = tl.program_id(0).to(tl.int64)
+    b, c = pid // C, pid % C
+    i, p, n = tl.arange(0, L), tl.arange(0, P), tl.arange(0, N)
+    t = c * L + i
+    row = b * T + t
+    acc = tl.zeros((L, N), dtype=tl.float32)
+    first = tl.program_id(1) * HG
+    for k in range(HG):
+        h = first + k
+        at = (b * H + h) * C * L + t
+        x = tl.load(x_ptr + row[:, None] * x_row + h * P + p[None, :], mask=(t < T)[:, None], other=0.0)
+        S = tl.load(S_ptr + (pid * H + h) * (N * P) + n[:, None] * P + p[None, :])
+        w = tl.load(weight_ptr + at)
+        if HAS_DT:
+            w *= tl.load(dt_ptr + at)
+        acc = tl.dot((x.to(tl.float32) * w[:, None]).to(x.dtype), tl.trans(S), acc)
+    part = pid * tl.num_programs(1) + tl.program_id(1)
+    tl.store(out_ptr + part * (L * N) + i[:, None] * N + n[None, :], acc)
+
+
+@triton.jit
+def _shared_grads(B_ptr, C_ptr, bc_row, G_ptr, dB_part, dC_part, dB_ptr, dC_ptr, dbc_row, T, C,
+                  L: tl.constexpr, N: tl.constexpr, GROUPS: tl.constexpr, PARTS: tl.constexpr):
     """dB and dC of one chunk: the groups' sums, and G against C and B."""
     pid = tl.program_id(0).to(tl.int64)
     b, c = pid // C, pid % C
@@ -201,8 +232,10 @@ def _shared_grads(B_ptr, C_ptr, bc_row, G_ptr, part_ptr, dB_ptr, dC_ptr, dbc_row
         part = pid * GROUPS + g
         G_ji += tl.load(G_ptr + part * (L * L) + i[:, None] * L + i[None, :])
         G_ij += tl.load(G_ptr + part * (L * L) + i[None, :] * L + i[:, None])
-        dB += tl.load(part_ptr + part * (2 * L * N) + i[:, None] * N + n[None, :])
-        dC += tl.load(part_ptr + part * (2 * L * N) + L * N + i[:, None] * N + n[None, :])
+    for g in range(PARTS):
+        at = (pid * PARTS + g) * (L * N) + i[:, None] * N + n[None, :]
+        dB += tl.load(dB_part + at)
+        dC += tl.load(dC_part + at)
     dB = tl.dot(G_ji.to(Ct.dtype), Ct, dB)
     dC = tl.dot(G_ij.to(Bt.dtype), Bt, dC)
     tl.store(dB_ptr + row[:, None] * dbc_row + n[None, :], dB.to(dB_ptr.dtype.element_ty), mask=ok)
@@ -213,9 +246,10 @@ class Launch(NamedTuple):
     """Fixed launch parameters of each kernel: (heads or n a program, warps, stages)."""
 
     chunk: int = 64
-    walk: tuple[int, int, int] = (64, 4, 3)
+    walk: tuple[int, int, int] = (128, 4, 3)
     outputs: tuple[int, int, int] = (8, 4, 2)
-    grads: tuple[int, int, int] = (8, 8, 2)
+    grads: tuple[int, int, int] = (8, 8, 1)
+    state: tuple[int, int, int] = (40, 4, 3)
     shared: tuple[int, int] = (4, 1)
 
 
@@ -284,6 +318,16 @@ def forward(xbc_btc: Tensor, prep: Prepared, D_h: Tensor, seq_bt: Tensor | None,
     return y
 
 
+def state_grads(x_btc: Tensor, weight: Tensor, prep: Prepared, S: Tensor, s: Sizes, launch: Launch = DEFAULT) -> Tensor:
+    wanted, warps, stages = launch.state
+    group = heads_per_program(s.h, wanted)
+    part = S.new_empty(s.b * s.chunks, s.h // group, s.chunk, s.n, dtype=torch.float32)
+    _state_grads[(s.b * s.chunks, s.h // group)](
+        x_btc, x_btc.stride(1), weight, prep.dt, S, part, s.t, s.h, s.chunks, HAS_DT=weight is prep.out,
+        L=s.chunk, P=s.p, N=s.n, HG=group, num_warps=warps, num_stages=stages)
+    return part
+
+
 def backward(dy_bti: Tensor, xbc_btc: Tensor, prep: Prepared, A_log_h: Tensor, D_h: Tensor, seq_bt: Tensor | None,
              s: Sizes, dxbc_btc: Tensor, ddt_bth: Tensor, launch: Launch = DEFAULT) -> tuple[Tensor, Tensor, Tensor]:
     """Fills dxbc_btc and ddt_bth (raw dt; both may be strided views); returns dA_log, d(bias), dD."""
@@ -294,14 +338,18 @@ def backward(dy_bti: Tensor, xbc_btc: Tensor, prep: Prepared, A_log_h: Tensor, D
     wanted, warps, stages = launch.grads
     group = heads_per_program(s.h, wanted)
     programs, groups = s.b * s.chunks, s.h // group
+    bc = dy_bti.new_empty(programs, s.chunk, s.chunk, dtype=torch.float32)
+    _products[(programs,)](B, C, row, bc, s.t, s.chunks, L=s.chunk, N=s.n, num_warps=4)
     G = dy_bti.new_empty(programs, groups, s.chunk, s.chunk, dtype=torch.float32)
-    part = dy_bti.new_empty(programs, groups, 2, s.chunk, s.n, dtype=torch.float32)
     stat = dy_bti.new_empty(programs, s.h, 3, dtype=torch.float32)
     _grads[(programs, groups)](
-        dy_bti, xbc_btc, row, B, C, row, prep.dt, prep.cum, prep.into, prep.out, prep.keep, S, dS, A_log_h, D_h, seq_bt,
-        dxbc_btc, dxbc_btc.stride(1), ddt_bth, ddt_bth.stride(1), G, part, stat, s.t, s.h, s.chunks,
+        dy_bti, xbc_btc, row, B, C, row, bc, prep.dt, prep.cum, prep.into, prep.out, prep.keep, S, dS, A_log_h, D_h, seq_bt,
+        dxbc_btc, dxbc_btc.stride(1), ddt_bth, ddt_bth.stride(1), G, stat, s.t, s.h, s.chunks,
         HAS_SEQ=has, L=s.chunk, P=s.p, N=s.n, HG=group, num_warps=warps, num_stages=stages)
+    dC_part = state_grads(dy_bti, prep.into, prep, S, s, launch)
+    dB_part = state_grads(xbc_btc, prep.out, prep, dS, s, launch)
     _shared_grads[(programs,)](
-        B, C, row, G, part, dxbc_btc[..., i : i + s.n], dxbc_btc[..., i + s.n :], dxbc_btc.stride(1), s.t, s.chunks,
-        L=s.chunk, N=s.n, GROUPS=groups, num_warps=launch.shared[0], num_stages=launch.shared[1])
+        B, C, row, G, dB_part, dC_part, dxbc_btc[..., i : i + s.n], dxbc_btc[..., i + s.n :], dxbc_btc.stride(1), s.t,
+        s.chunks, L=s.chunk, N=s.n, GROUPS=groups, PARTS=dB_part.shape[1],
+        num_warps=launch.shared[0], num_stages=launch.shared[1])
     return tuple(stat.sum(0).unbind(-1))

@@ -40,7 +40,7 @@ def _xent(logit_ptr, target_ptr, loss_ptr, V, scale, z_weight, IGNORE: tl.conste
         tl.store(base + start + v, g.to(logit_ptr.dtype.element_ty), mask=start + v < V)
 
 
-CONFIG = (4096, 8)  # block, warps
+CONFIG = (8192, 16)  # block, warps
 
 
 def loss_and_gradient_(logits_mv: Tensor, target_m: Tensor, scale: float, z_weight: float, ignore: int,
