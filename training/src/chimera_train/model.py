@@ -72,7 +72,7 @@ class Mamba(nn.Module):
         self.D = nn.Parameter(torch.empty(c.ssm_heads))
         self.norm = GatedRMSNorm(c.d_inner, c.norm_eps)
         self.out_proj = Linear(c.d_inner, c.d_model)
-        self.kernel = "mamba"
+        self.kernel = "mamba-ssm"
 
     def forward(self, h_btd: Tensor, seq_bt: Tensor | None) -> Tensor:
         b, t, _ = h_btd.shape
@@ -200,6 +200,12 @@ class Chimera(nn.Module):
                                     kernel=self.loss_kernel)
 
     def set_kernels(self, mixer: str, loss: str) -> None:
+        """Whose kernels a GPU runs; every choice computes the same, and on a CPU all are plain PyTorch."""
+        if mixer not in ("mamba-ssm", "chimera") or loss not in ("torch", "chimera"):
+            raise ValueError(f"unknown kernels: mixer {mixer!r}, loss {loss!r}")
+        c = self.config
+        if mixer == "chimera" and (c.d_conv != 4 or any(n < 16 or n & (n - 1) for n in (c.ssm_head_dim, c.d_state))):
+            raise ValueError("the chimera mixer takes 4 conv taps, and head and state sizes that are powers of two from 16 on")
         for module in self.modules():
             if isinstance(module, Mamba):
                 module.kernel = mixer

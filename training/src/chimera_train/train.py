@@ -55,6 +55,8 @@ class TrainConfig:
     token_noise_until: float = 0.85  # progress from which the inputs are whole again
     average_from: float = 1.0  # progress from which the mean of the weights is kept (exported instead of the last)
     compile: bool = True
+    mixer_kernel: str = "mamba-ssm"  # mamba-ssm (scan alone; plain PyTorch without it) | chimera (own Triton, GPU only)
+    loss_kernel: str = "torch"  # torch | chimera (cross entropy on the logits in place, GPU only)
     loss_rows: int = 16_384
     wait_minutes: float = 0
     log_every: int = 20
@@ -97,6 +99,7 @@ class Trainer:
         self.model_config: ModelConfig = model_from_dict(_without_none(given))
         self.model = Chimera(self.model_config)
         self.model.loss_rows = self.c.loss_rows
+        self.model.set_kernels(self.c.mixer_kernel, self.c.loss_kernel)
         if self.resumed:
             self.model.load_state_dict(self.resumed["model"])
         else:

@@ -115,7 +115,7 @@ def _conv_dx(d_ptr, w_ptr, seq_ptr, dx_ptr, dx_row, T, C, HAS_SEQ: tl.constexpr,
 
 
 FORWARD = (32, 128, 4)  # times, channels, warps
-BACKWARD = (8, 128, 16, 4)  # times, channels, repeats, warps of the first pass
+BACKWARD = (8, 64, 16, 2)  # times, channels, repeats, warps of the first pass
 
 
 def forward(x_btc: Tensor, weight_ck: Tensor, bias_c: Tensor, seq_bt: Tensor | None, cfg: tuple = FORWARD) -> Tensor:

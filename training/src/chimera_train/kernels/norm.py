@@ -22,14 +22,15 @@ def _norm_fwd(y_ptr, z_ptr, z_row, w_ptr, out_ptr, I, eps, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _norm_bwd(do_ptr, y_ptr, z_ptr, z_row, w_ptr, dy_ptr, dz_ptr, dz_row, part_ptr, M, I, eps, repeat, BLOCK: tl.constexpr):
+def _norm_bwd(do_ptr, y_ptr, z_ptr, z_row, w_ptr, dy_ptr, dz_ptr, dz_row, part_ptr, M, I, eps, repeat, BLOCK: tl.constexpr,
+              STAGES: tl.constexpr):
     """df = r (g - f r² mean(g f)), g = w · do."""
     pid = tl.program_id(0)
     i = tl.arange(0, BLOCK)
     ok = i < I
     w = tl.load(w_ptr + i, mask=ok, other=0.0)
     dw = tl.zeros((BLOCK,), dtype=tl.float32)
-    for k in range(repeat):
+    for k in tl.range(0, repeat, num_stages=STAGES):
         row = (pid + k * tl.num_programs(0)).to(tl.int64)
         ok = (i < I) & (row < M)
         y = tl.load(y_ptr + row * I + i, mask=ok, other=0.0).to(tl.float32)
@@ -38,9 +39,10 @@ def _norm_bwd(do_ptr, y_ptr, z_ptr, z_row, w_ptr, dy_ptr, dz_ptr, dz_row, part_p
         sig = 1.0 / (1.0 + tl.exp(-z))
         gate = z * sig
         f = y * gate
-        r = 1.0 / tl.sqrt(tl.sum(f * f, 0) / I + eps)
         g = w * do
-        df = r * (g - f * (r * r * tl.sum(g * f, 0) / I))
+        gf, ff = tl.sum(g * f, 0), tl.sum(f * f, 0)
+        r = 1.0 / tl.sqrt(ff / I + eps)
+        df = r * (g - f * (r * r * gf / I))
         dw += do * f * r
         tl.store(dy_ptr + row * I + i, (df * gate).to(dy_ptr.dtype.element_ty), mask=ok)
         dz = df * y * sig * (1.0 + z * (1.0 - sig))
@@ -49,6 +51,7 @@ def _norm_bwd(do_ptr, y_ptr, z_ptr, z_row, w_ptr, dy_ptr, dz_ptr, dz_row, part_p
 
 
 WARPS = (8, 4)  # forward, backward
+STAGES = 1  # of loads of later rows in flight
 PROGRAMS = 1056  # of the backward pass: each sums its share of d(weight); 8 a multiprocessor
 
 
@@ -61,7 +64,8 @@ def forward(y_bti: Tensor, z_bti: Tensor, weight_i: Tensor, eps: float, warps: i
 
 
 def backward(dout_bti: Tensor, y_bti: Tensor, z_bti: Tensor, weight_i: Tensor, eps: float, dz_bti: Tensor,
-             warps: int = WARPS[1], programs: int = PROGRAMS) -> tuple[Tensor, Tensor]:
+             warps: int = WARPS[1], programs: int = PROGRAMS,
+             stages: int = STAGES) -> tuple[Tensor, Tensor]:
     """Fills dz_bti (may be a strided view); returns dy and d(weight)."""
     i = y_bti.shape[-1]
     m = y_bti.numel() // i
@@ -69,5 +73,5 @@ def backward(dout_bti: Tensor, y_bti: Tensor, z_bti: Tensor, weight_i: Tensor, e
     dy = torch.empty_like(y_bti)
     part = torch.empty(programs, i, dtype=torch.float32, device=y_bti.device)
     _norm_bwd[(programs,)](dout_bti, y_bti, z_bti, z_bti.stride(1), weight_i, dy, dz_bti, dz_bti.stride(1), part, m, i, eps,
-                           -(-m // programs), BLOCK=triton.next_power_of_2(i), num_warps=warps)
+                           -(-m // programs), BLOCK=triton.next_power_of_2(i), STAGES=stages, num_warps=warps)
     return dy, part.sum(0)

@@ -248,7 +248,7 @@ class Launch(NamedTuple):
     chunk: int = 64
     walk: tuple[int, int, int] = (128, 4, 3)
     outputs: tuple[int, int, int] = (8, 4, 2)
-    grads: tuple[int, int, int] = (8, 8, 1)
+    grads: tuple[int, int, int] = (40, 8, 1)
     state: tuple[int, int, int] = (40, 4, 3)
     shared: tuple[int, int] = (4, 1)
 
