@@ -9,7 +9,10 @@
 //! A file belongs to the model whose SHA-256 it names. Hashing a large model takes a while, so the hash is remembered
 //! in `model` with the model file's stamp (size, times, inode).
 mod files;
+mod measure;
 mod writer;
+
+pub use measure::{Reopening, measure_reopening};
 
 use chimera_engine::{EngineError, Model, Snapshot, SnapshotFile, TokenId};
 use files::Files;

@@ -26,6 +26,10 @@ struct Start {
 impl Start {
     /// `first_id` keeps the ids of one start apart from those of another.
     async fn new(data_dir: &Path, model: &Path, first_id: u64) -> Self {
+        Self::with_answers_of(8, data_dir, model, first_id).await
+    }
+
+    async fn with_answers_of(max_tokens: usize, data_dir: &Path, model: &Path, first_id: u64) -> Self {
         let engine = LocalEngine {
             places: Places { explicit: Some(model.to_owned()), ..Places::default() },
             options: LoadOptions { threads: 1, ..LoadOptions::default() },
@@ -36,7 +40,7 @@ impl Start {
         let config = ChatConfig {
             clock: Arc::new(|| 1_795_605_753_000),
             ids: Arc::new(move || Uuid::from_u128(ids.fetch_add(1, Ordering::SeqCst).into())),
-            generate: GenerateOptions { sampling, max_tokens: 8, ..GenerateOptions::default() },
+            generate: GenerateOptions { sampling, max_tokens, ..GenerateOptions::default() },
             ..ChatConfig::new("0.1.0", data_dir, Box::new(engine))
         };
         let service = ChatService::start(config).await;
@@ -121,6 +125,21 @@ async fn within_one_start_a_turn_reads_only_what_is_new() {
     start.service.settled().await;
     assert_only_the_last_turn_was_read(&start.turn(id(2), "And what follows from it?").await);
     assert_eq!(read(&start.regenerate(id(2), &other.id).await).0, read(&other).0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_encodes_to_other_tokens_than_were_sampled_is_read_ahead() {
+    let dir = TempDir::new().unwrap();
+    let start = Start::with_answers_of(80, dir.path(), &tiny(), 1).await;
+    let first = start.turn(id(1), QUESTION).await;
+    assert!(first.stats.unwrap().completion_tokens > ONE_TURN, "a random model goes on");
+    start.service.settled().await;
+    assert_only_the_last_turn_was_read(&start.turn(id(1), "And why is it bent?").await);
+    // The state on disk is that of the text, too.
+    start.service.settled().await;
+    start.service.shutdown().await;
+    let start = Start::with_answers_of(8, dir.path(), &tiny(), 100).await;
+    assert_only_the_last_turn_was_read(&start.turn(id(1), "Is there a second one?").await);
 }
 
 const CHILD_DIR: &str = "CHIMERA_TEST_REOPEN_DIR";

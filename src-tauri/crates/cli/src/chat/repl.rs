@@ -165,16 +165,16 @@ impl Repl<'_> {
         Ok(completion)
     }
 
-    /// Drops the oldest exchanges until the prompt leaves room for an answer (at most half of the context);
-    /// `false` when the question alone is too long.
+    /// When the prompt leaves no room for an answer (at most half of the context), drops the oldest exchanges until half of
+    /// the rest is used, so that the turns that follow find their prefix read; `false` when the question alone is too long.
     fn fit(&mut self) -> Result<bool, CliError> {
         let context = self.session.model().info().context_length;
         let limit = context - self.args.sampling.max_tokens.min(context / 2);
-        let mut dropped = 0;
-        while self.prompt_len()? > limit {
-            if self.messages.len() < 3 {
-                return Ok(false);
-            }
+        if self.prompt_len(&self.messages[self.messages.len().saturating_sub(1)..])? > limit {
+            return Ok(false);
+        }
+        let (is_full, mut dropped) = (self.prompt_len(&self.messages)? > limit, 0);
+        while is_full && self.messages.len() >= 3 && self.prompt_len(&self.messages)? > limit / 2 {
             self.messages.drain(..2);
             dropped += 1;
         }
@@ -187,8 +187,8 @@ impl Repl<'_> {
         Ok(true)
     }
 
-    fn prompt_len(&self) -> Result<usize, CliError> {
+    fn prompt_len(&self, messages: &[ChatMessage]) -> Result<usize, CliError> {
         let think = self.args.sampling.think.into();
-        Ok(template::render(self.session.model().tokenizer(), &self.messages, think)?.len())
+        Ok(template::render(self.session.model().tokenizer(), messages, think)?.len())
     }
 }
