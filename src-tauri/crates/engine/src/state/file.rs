@@ -11,6 +11,9 @@
 //! The checksum finds damage, not intent: XXH3 reads 54 GB/s where SHA-256 (with the CPU's SHA instructions) reads
 //! 1.2. Whoever forges a file gets wrong answers, never an access outside memory: every number is checked.
 //!
+//! Nothing is compressed: of a real file of 10.6 MB, LZ4 makes 0.4% more, zstd 7% less, zstd over byte planes 15% less, and
+//! the latter takes 12 ms to read where the checksum takes 0.2.
+//!
 //! The parts are the backend's own (`Sequence::save_fixed`, `save_kv`); whoever changes their layout raises `VERSION`.
 use super::{KvPart, ModelKey, Snapshot};
 use crate::{Backend, EngineError, TokenId};
