@@ -74,11 +74,18 @@ pub(crate) fn fit(
     think: Think,
     limit: usize,
 ) -> Result<Prompt, PromptError> {
+    let from = |first: usize| {
+        let kept = ask.before.iter().skip(first).flat_map(exchange);
+        tokens.render(&kept.chain([message(Role::User, &ask.question)]).collect::<Vec<_>>(), think)
+    };
+    // No turn dropped any if all of them fit now: one encoding of the conversation instead of three.
+    let all = from(0)?;
+    if all.len() <= limit {
+        return Ok(Prompt { tokens: all, dropped_turns: 0 });
+    }
     check_alone(tokens, &ask.question, think, limit)?;
     let dropped_turns = dropped(tokens, ask, think, limit)?;
-    let kept = ask.before.iter().skip(dropped_turns).flat_map(exchange);
-    let messages: Vec<ChatMessage> = kept.chain([message(Role::User, &ask.question)]).collect();
-    Ok(Prompt { tokens: tokens.render(&messages, think)?, dropped_turns })
+    Ok(Prompt { tokens: from(dropped_turns)?, dropped_turns })
 }
 
 /// The conversation with its answer, as the next prompt will begin if it drops no more turns.
