@@ -12,6 +12,12 @@ import triton.language as tl
 from torch import Tensor
 
 
+def unit(x: Tensor) -> int:
+    """A factor of x's row stride that the compiler is told: in_proj's rows are a multiple of 8 values (16 bytes), not of 16,
+    and Triton's own guess would then load value by value."""
+    return 8 if x.stride(-2) % 8 == 0 else 1
+
+
 @triton.jit
 def _rows(x_ptr, row0, t, T, x_row, ch, ok_c):
     """x at the times t of one row; zero outside of it."""
@@ -31,8 +37,9 @@ def _from(x, seq_ptr, row0, t_to, t_from, T, HAS_SEQ: tl.constexpr):
 
 
 @triton.jit
-def _conv_fwd(x_ptr, x_row, w_ptr, bias_ptr, seq_ptr, out_ptr, T, C, HAS_SEQ: tl.constexpr,
+def _conv_fwd(x_ptr, x_units, w_ptr, bias_ptr, seq_ptr, out_ptr, T, C, HAS_SEQ: tl.constexpr, UNIT: tl.constexpr,
               BT: tl.constexpr, BC: tl.constexpr):
+    x_row = x_units * UNIT
     blocks = tl.cdiv(T, BT)
     pid = tl.program_id(0).to(tl.int64)
     row0 = pid // blocks * T
@@ -52,9 +59,10 @@ def _conv_fwd(x_ptr, x_row, w_ptr, bias_ptr, seq_ptr, out_ptr, T, C, HAS_SEQ: tl
 
 
 @triton.jit
-def _conv_dpre(dy_ptr, x_ptr, x_row, w_ptr, bias_ptr, seq_ptr, part_ptr, T, C, HAS_SEQ: tl.constexpr,
+def _conv_dpre(dy_ptr, x_ptr, x_units, w_ptr, bias_ptr, seq_ptr, part_ptr, T, C, HAS_SEQ: tl.constexpr, UNIT: tl.constexpr,
                BT: tl.constexpr, BC: tl.constexpr, REPEAT: tl.constexpr):
     """dy becomes d(pre), the gradient before SiLU, in place; sums for d(weight) and d(bias)."""
+    x_row = x_units * UNIT
     blocks = tl.cdiv(T, BT * REPEAT)
     pid = tl.program_id(0).to(tl.int64)
     row0 = pid // blocks * T
@@ -95,7 +103,8 @@ def _conv_dpre(dy_ptr, x_ptr, x_row, w_ptr, bias_ptr, seq_ptr, part_ptr, T, C, H
 
 
 @triton.jit
-def _conv_dx(d_ptr, w_ptr, seq_ptr, dx_ptr, dx_row, T, C, HAS_SEQ: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr):
+def _conv_dx(d_ptr, w_ptr, seq_ptr, dx_ptr, dx_units, T, C, HAS_SEQ: tl.constexpr, UNIT: tl.constexpr,
+             BT: tl.constexpr, BC: tl.constexpr):
     """dx_t = sum_k w_k d(pre)_{t+k}."""
     blocks = tl.cdiv(T, BT)
     pid = tl.program_id(0).to(tl.int64)
@@ -110,7 +119,7 @@ def _conv_dx(d_ptr, w_ptr, seq_ptr, dx_ptr, dx_row, T, C, HAS_SEQ: tl.constexpr,
         if shift > 0:
             d = _from(d, seq_ptr, row0, t, t + shift, T, HAS_SEQ)
         acc += d * w[None, :]
-    tl.store(dx_ptr + (row0 + t)[:, None] * dx_row + ch[None, :], acc.to(dx_ptr.dtype.element_ty),
+    tl.store(dx_ptr + (row0 + t)[:, None] * (dx_units * UNIT) + ch[None, :], acc.to(dx_ptr.dtype.element_ty),
              mask=(t < T)[:, None] & ok_c[None, :])
 
 
@@ -123,22 +132,22 @@ def forward(x_btc: Tensor, weight_ck: Tensor, bias_c: Tensor, seq_bt: Tensor | N
     b, t, c = x_btc.shape
     out = x_btc.new_empty(b, t, c)
     bt, bc, warps = cfg
-    _conv_fwd[(b * -(-t // bt), -(-c // bc))](x_btc, x_btc.stride(1), weight_ck, bias_c, seq_bt, out, t, c,
-                                             HAS_SEQ=seq_bt is not None, BT=bt, BC=bc, num_warps=warps)
+    _conv_fwd[(b * -(-t // bt), -(-c // bc))](x_btc, x_btc.stride(1) // unit(x_btc), weight_ck, bias_c, seq_bt, out, t, c,
+                                             HAS_SEQ=seq_bt is not None, UNIT=unit(x_btc), BT=bt, BC=bc, num_warps=warps)
     return out
 
 
 def backward(dy_btc: Tensor, x_btc: Tensor, weight_ck: Tensor, bias_c: Tensor, seq_bt: Tensor | None, dx_btc: Tensor,
-             cfg: tuple = BACKWARD) -> tuple[Tensor, Tensor]:
+             cfg: tuple = BACKWARD, dx_cfg: tuple = FORWARD) -> tuple[Tensor, Tensor]:
     """Fills dx_btc (may be a view like x_btc) and spoils dy_btc; returns d(weight) (c, 4) and d(bias)."""
     b, t, c = x_btc.shape
     bt, bc, repeat, warps = cfg
     has, programs = seq_bt is not None, b * -(-t // (bt * repeat))
     part = torch.empty(programs, 5, c, dtype=torch.float32, device=x_btc.device)
-    _conv_dpre[(programs, -(-c // bc))](dy_btc, x_btc, x_btc.stride(1), weight_ck, bias_c, seq_bt, part, t, c,
-                                        HAS_SEQ=has, BT=bt, BC=bc, REPEAT=repeat, num_warps=warps)
-    bt, bc, warps = FORWARD
-    _conv_dx[(b * -(-t // bt), -(-c // bc))](dy_btc, weight_ck, seq_bt, dx_btc, dx_btc.stride(1), t, c,
-                                            HAS_SEQ=has, BT=bt, BC=bc, num_warps=warps)
+    _conv_dpre[(programs, -(-c // bc))](dy_btc, x_btc, x_btc.stride(1) // unit(x_btc), weight_ck, bias_c, seq_bt, part, t, c,
+                                        HAS_SEQ=has, UNIT=unit(x_btc), BT=bt, BC=bc, REPEAT=repeat, num_warps=warps)
+    bt, bc, warps = dx_cfg
+    _conv_dx[(b * -(-t // bt), -(-c // bc))](dy_btc, weight_ck, seq_bt, dx_btc, dx_btc.stride(1) // unit(dx_btc), t, c,
+                                            HAS_SEQ=has, UNIT=unit(dx_btc), BT=bt, BC=bc, num_warps=warps)
     total = part.sum(0)
     return total[:4].T.contiguous(), total[4]

@@ -7,14 +7,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from chimera_train.kernels.conv import unit
+
 
 @triton.jit
-def _norm_fwd(y_ptr, z_ptr, z_row, w_ptr, out_ptr, I, eps, BLOCK: tl.constexpr):
+def _norm_fwd(y_ptr, z_ptr, z_units, w_ptr, out_ptr, I, eps, UNIT: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)
     ok = i < I
     y = tl.load(y_ptr + row * I + i, mask=ok, other=0.0).to(tl.float32)
-    z = tl.load(z_ptr + row * z_row + i, mask=ok, other=0.0).to(tl.float32)
+    z = tl.load(z_ptr + row * (z_units * UNIT) + i, mask=ok, other=0.0).to(tl.float32)
     f = y * z / (1.0 + tl.exp(-z))
     r = 1.0 / tl.sqrt(tl.sum(f * f, 0) / I + eps)
     w = tl.load(w_ptr + i, mask=ok, other=0.0)
@@ -22,8 +24,8 @@ def _norm_fwd(y_ptr, z_ptr, z_row, w_ptr, out_ptr, I, eps, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _norm_bwd(do_ptr, y_ptr, z_ptr, z_row, w_ptr, dy_ptr, dz_ptr, dz_row, part_ptr, M, I, eps, repeat, BLOCK: tl.constexpr,
-              STAGES: tl.constexpr):
+def _norm_bwd(do_ptr, y_ptr, z_ptr, z_units, w_ptr, dy_ptr, dz_ptr, part_ptr, M, I, eps, repeat, UNIT: tl.constexpr,
+              BLOCK: tl.constexpr, STAGES: tl.constexpr):
     """df = r (g - f r² mean(g f)), g = w · do."""
     pid = tl.program_id(0)
     i = tl.arange(0, BLOCK)
@@ -34,7 +36,7 @@ def _norm_bwd(do_ptr, y_ptr, z_ptr, z_row, w_ptr, dy_ptr, dz_ptr, dz_row, part_p
         row = (pid + k * tl.num_programs(0)).to(tl.int64)
         ok = (i < I) & (row < M)
         y = tl.load(y_ptr + row * I + i, mask=ok, other=0.0).to(tl.float32)
-        z = tl.load(z_ptr + row * z_row + i, mask=ok, other=0.0).to(tl.float32)
+        z = tl.load(z_ptr + row * (z_units * UNIT) + i, mask=ok, other=0.0).to(tl.float32)
         do = tl.load(do_ptr + row * I + i, mask=ok, other=0.0).to(tl.float32)
         sig = 1.0 / (1.0 + tl.exp(-z))
         gate = z * sig
@@ -46,7 +48,7 @@ def _norm_bwd(do_ptr, y_ptr, z_ptr, z_row, w_ptr, dy_ptr, dz_ptr, dz_row, part_p
         dw += do * f * r
         tl.store(dy_ptr + row * I + i, (df * gate).to(dy_ptr.dtype.element_ty), mask=ok)
         dz = df * y * sig * (1.0 + z * (1.0 - sig))
-        tl.store(dz_ptr + row * dz_row + i, dz.to(dz_ptr.dtype.element_ty), mask=ok)
+        tl.store(dz_ptr + row * (z_units * UNIT) + i, dz.to(dz_ptr.dtype.element_ty), mask=ok)
     tl.store(part_ptr + pid * I + i, dw, mask=i < I)
 
 
@@ -58,20 +60,20 @@ PROGRAMS = 1056  # of the backward pass: each sums its share of d(weight); 8 a m
 def forward(y_bti: Tensor, z_bti: Tensor, weight_i: Tensor, eps: float, warps: int = WARPS[0]) -> Tensor:
     i = y_bti.shape[-1]
     out = torch.empty_like(y_bti)
-    _norm_fwd[(y_bti.numel() // i,)](y_bti, z_bti, z_bti.stride(1), weight_i, out, i, eps,
-                                     BLOCK=triton.next_power_of_2(i), num_warps=warps)
+    _norm_fwd[(y_bti.numel() // i,)](y_bti, z_bti, z_bti.stride(1) // unit(z_bti), weight_i, out, i, eps,
+                                     UNIT=unit(z_bti), BLOCK=triton.next_power_of_2(i), num_warps=warps)
     return out
 
 
 def backward(dout_bti: Tensor, y_bti: Tensor, z_bti: Tensor, weight_i: Tensor, eps: float, dz_bti: Tensor,
              warps: int = WARPS[1], programs: int = PROGRAMS,
              stages: int = STAGES) -> tuple[Tensor, Tensor]:
-    """Fills dz_bti (may be a strided view); returns dy and d(weight)."""
+    """Fills dz_bti (a view strided as z_bti); returns dy and d(weight)."""
     i = y_bti.shape[-1]
     m = y_bti.numel() // i
     programs = min(m, programs)
     dy = torch.empty_like(y_bti)
     part = torch.empty(programs, i, dtype=torch.float32, device=y_bti.device)
-    _norm_bwd[(programs,)](dout_bti, y_bti, z_bti, z_bti.stride(1), weight_i, dy, dz_bti, dz_bti.stride(1), part, m, i, eps,
-                           -(-m // programs), BLOCK=triton.next_power_of_2(i), STAGES=stages, num_warps=warps)
+    _norm_bwd[(programs,)](dout_bti, y_bti, z_bti, z_bti.stride(1) // unit(z_bti), weight_i, dy, dz_bti, part, m, i, eps,
+                           -(-m // programs), UNIT=unit(z_bti), BLOCK=triton.next_power_of_2(i), STAGES=stages, num_warps=warps)
     return dy, part.sum(0)
