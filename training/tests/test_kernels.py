@@ -12,9 +12,11 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton")
 
-from chimera_train import ssd
+from chimera_train import kernels, ssd
+from chimera_train.config import ModelConfig
 from chimera_train.kernels import conv, norm, scan, xent
 from chimera_train.kernels.mixer import mixer
+from chimera_train.model import Chimera, init_weights
 
 if not torch.cuda.is_available():
     from triton.runtime import interpreter
@@ -158,3 +160,31 @@ def test_cross_entropy_leaves_its_gradient_in_the_logits(v: int, scale: float, z
 def test_the_op_is_opaque_and_its_fake_has_the_shapes() -> None:
     a = [x.detach() for x in mixer_inputs(1, 5)]
     torch.library.opcheck(torch.ops.chimera.mixer_fwd.default, (*a, EPS, N, None), test_utils=("test_schema", "test_faketensor"))
+
+
+def test_a_model_learns_the_same_with_our_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "INTERPRETED", True)
+    c = ModelConfig(vocab_size=50, d_model=32, n_layer=2, attention_layers=(1,), n_head=2, n_kv_head=1, ssm_heads=4,
+                    ssm_head_dim=16, d_state=16, d_ff=32, context_length=64, ssd_chunk=16, logits_scaling=2.0)
+    model = Chimera(c)
+    init_weights(model, 3, zero_outputs=False, std=0.3)
+    model.to(DEVICE)
+    ids = torch.randint(50, (2, 20), device=DEVICE)
+    results = []
+    for mixer_kernel, loss_kernel in (("mamba-ssm", "torch"), ("chimera", "chimera")):
+        model.set_kernels(mixer_kernel, loss_kernel)
+        model.zero_grad()
+        total = model.loss_sum(ids[:, :-1], ids[:, 1:], (torch.arange(19, device=DEVICE) // 8).int().expand(2, -1), z_weight=1e-3)
+        total.backward()
+        results.append({"loss": total.detach(), **{n: p.grad.clone() for n, p in model.named_parameters()}})
+    for name, want in results[0].items():
+        assert relative(results[1][name], want) < 1e-4, name
+
+
+def test_shapes_that_the_kernels_cannot_do_are_refused() -> None:
+    model = Chimera(ModelConfig(vocab_size=50, d_model=36, n_layer=1, attention_layers=(), n_head=2, n_kv_head=1, ssm_heads=3,
+                                ssm_head_dim=24, d_state=16, d_ff=32, context_length=64))
+    with pytest.raises(ValueError, match="powers of two"):
+        model.set_kernels("chimera", "torch")
+    with pytest.raises(ValueError, match="unknown kernels"):
+        model.set_kernels("fastest", "torch")

@@ -12,6 +12,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from chimera_train import kernels
+
 IGNORE = -100
 
 
@@ -41,7 +43,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 kernel: str):
         weight = weight_vd.to(h_md.dtype)
         slice_loss = _compiled_slice_loss() if h_md.is_cuda else _slice_loss
-        fused = kernel == "chimera" and h_md.is_cuda
+        fused = kernel == "chimera" and kernels.run_on(h_md)
         total = h_md.new_zeros((), dtype=torch.float32)
         dh_md = torch.empty_like(h_md) if ctx.needs_input_grad[0] else None
         dw_vd = torch.zeros_like(weight_vd, dtype=torch.float32) if ctx.needs_input_grad[1] else None

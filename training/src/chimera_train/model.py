@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chimera_train import rope
+from chimera_train import kernels, rope
 from chimera_train.config import ModelConfig
 from chimera_train.loss import linear_cross_entropy
 from chimera_train.quant import fake_quant
@@ -76,7 +76,7 @@ class Mamba(nn.Module):
 
     def forward(self, h_btd: Tensor, seq_bt: Tensor | None) -> Tensor:
         b, t, _ = h_btd.shape
-        if self.kernel == "chimera" and h_btd.is_cuda:
+        if self.kernel == "chimera" and kernels.run_on(h_btd):
             from chimera_train.kernels.mixer import mixer
 
             return self.out_proj(mixer(self.in_proj(h_btd), self.conv1d.weight, self.conv1d.bias, self.dt_bias, self.A_log,

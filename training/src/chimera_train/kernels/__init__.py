@@ -20,3 +20,16 @@ decides. What follows from it:
 - the states between chunks are kept in bf16 and recomputed in the backward pass.
 - launch configurations are fixed: an autotuner costs two minutes at every start.
 """
+
+from __future__ import annotations
+
+import os
+
+from torch import Tensor
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton reads the same variable when a kernel is defined
+
+
+def run_on(x: Tensor) -> bool:
+    """Triton's kernels need a GPU, or its interpreter (tests)."""
+    return x.is_cuda or INTERPRETED

@@ -80,5 +80,6 @@ mixer_fwd.register_autograd(_backward, setup_context=_save)
 def mixer(zxbcdt_btw: Tensor, conv_weight: Tensor, conv_bias: Tensor, dt_bias: Tensor, A_log: Tensor, D: Tensor,
           norm_weight: Tensor, eps: float, d_state: int, seq_bt: Tensor | None = None) -> Tensor:
     """The weights in float32 (as they are stored); the result has the type of zxbcdt and goes into out_proj."""
+    seq_bt = None if seq_bt is None else seq_bt.contiguous()  # the kernels know no strides of it
     return torch.ops.chimera.mixer_fwd(zxbcdt_btw, conv_weight, conv_bias, dt_bias, A_log, D, norm_weight, eps, d_state,
                                        seq_bt)[0]
