@@ -123,7 +123,7 @@ def _conv_dx(d_ptr, w_ptr, seq_ptr, dx_ptr, dx_units, T, C, HAS_SEQ: tl.constexp
              mask=(t < T)[:, None] & ok_c[None, :])
 
 
-FORWARD = (32, 128, 4)  # times, channels, warps
+FORWARD = (16, 128, 4)  # times, channels, warps
 BACKWARD = (8, 64, 16, 2)  # times, channels, repeats, warps of the first pass
 
 
