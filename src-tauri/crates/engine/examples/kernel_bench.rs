@@ -113,12 +113,23 @@ fn mixers(tier: CpuTier) {
             report(
                 "conv",
                 seconds(threads, || {
-                    conv_silu(tier, &pool, &w, Rows::new(&x, conv), &mut conv_state, &mut out)
+                    conv_silu(
+                        tier,
+                        &pool,
+                        &w,
+                        Rows::new(&x, conv),
+                        &mut Segment::whole(m, &mut conv_state[..]),
+                        &mut out,
+                    )
+                    .expect("shapes")
                 }),
             );
             let (mut state, mut y) = (vec![0.0; shape.state_len()], vec![0.0; m * di]);
             let (xbc, dt) = (Rows::new(&out, conv), Rows::new(&dt, 24));
-            let scan = || ssm_scan(tier, &pool, &shape, ssm, xbc, dt, &mut state, &mut y).expect("shapes");
+            let scan = || {
+                ssm_scan(tier, &pool, &shape, ssm, xbc, dt, &mut Segment::whole(m, &mut state[..]), &mut y)
+                    .expect("shapes")
+            };
             report("scan", seconds(threads, scan));
             let (z, weight) = (noise(m * di), vec![1.0; di]);
             let mut normed = vec![0.0; m * di];
@@ -143,8 +154,10 @@ fn mixers(tier: CpuTier) {
                 let kv = noise(depth * 256);
                 cache.append(&kv, &kv).expect("shapes that fit");
                 let (q, mut out) = (noise(m * d), vec![0.0; m * d]);
-                let run =
-                    || attention(tier, &pool, &q, 12, &cache, 0.125, &mut out).expect("shapes that fit");
+                let run = || {
+                    attention(tier, &pool, &q, 12, &Segment::whole(m, &cache), 0.125, &mut out)
+                        .expect("shapes that fit")
+                };
                 report(&format!("attention@{depth}"), seconds(threads, run));
             }
             println!("{line}");

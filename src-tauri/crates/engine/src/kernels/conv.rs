@@ -2,8 +2,10 @@
 use super::elementwise::Columns;
 use super::error::check_len;
 use super::pool::Disjoint;
+use super::segments::check_segments;
 use super::simd::{Kernel, LANES, Simd, dispatch};
-use super::{CpuTier, KernelError, Pool, Rows};
+use super::{CpuTier, KernelError, Pool, Rows, Segment};
+use std::ops::Range;
 
 /// Taps.
 pub const CONV_WIDTH: usize = 4;
@@ -33,22 +35,39 @@ impl ConvWeights {
 
 /// `out[t][c] = silu(bias[c] + Σ_k taps[k][c] · x[t-3+k][c])` for m tokens; `x` m rows of conv_dim, `out [m, conv_dim]`.
 ///
-/// `state [3][conv_dim]` holds the last three rows of raw x, oldest first; zeros before the first token. It is read as
+/// A segment's state `[3][conv_dim]` holds the last three rows of raw x, oldest first; zeros before the first token. It is read as
 /// x[-3..0] and left holding the newest three, so any split of the tokens gives the same bits.
-pub fn conv_silu(tier: CpuTier, pool: &Pool, w: &ConvWeights, x: Rows, state: &mut [f32], out: &mut [f32]) {
+pub fn conv_silu(
+    tier: CpuTier,
+    pool: &Pool,
+    w: &ConvWeights,
+    x: Rows,
+    segments: &mut [Segment<&mut [f32]>],
+    out: &mut [f32],
+) -> Result<(), KernelError> {
     let dim = w.conv_dim();
-    assert!(x.width() == dim && state.len() == CONV_STATE * dim && out.len() == x.len() * dim);
-    let (state, out) = (Disjoint::new(state), Columns::new(out, dim));
-    pool.run(dim.div_ceil(RUN), |chunk| {
-        let start = chunk * RUN;
+    check_len("convolution row", dim, x.width())?;
+    check_len("convolution output", x.len() * dim, out.len())?;
+    check_segments(segments, x.len())?;
+    for segment in segments.iter() {
+        check_len("convolution state", CONV_STATE * dim, segment.state.len())?;
+    }
+    let out = Columns::new(out, dim);
+    let states: Vec<_> = segments.iter_mut().map(|s| (s.rows.clone(), Disjoint::new(s.state))).collect();
+    let runs = dim.div_ceil(RUN);
+    pool.run(states.len() * runs, |job| {
+        let (rows, state) = &states[job / runs];
+        let start = job % runs * RUN;
         let end = dim.min(start + RUN);
-        dispatch(tier, ConvRun { w, x, state: &state, out: &out, start, end });
+        dispatch(tier, ConvRun { w, x, rows: rows.clone(), state, out: &out, start, end });
     });
+    Ok(())
 }
 
 struct ConvRun<'a> {
     w: &'a ConvWeights,
     x: Rows<'a>,
+    rows: Range<usize>,
     state: &'a Disjoint<'a, f32>,
     out: &'a Columns<'a>,
     start: usize,
@@ -79,10 +98,10 @@ impl ConvRun<'_> {
             *tap = s.read(&self.w.taps[k][run.clone()]);
         }
         let bias = s.read(&self.w.bias[run.clone()]);
-        // SAFETY: these channels belong to this chunk, and no other slice of them is live.
+        // SAFETY: these channels of this segment belong to this job, and no other slice of them is live.
         let held = |k: usize| unsafe { self.state.slice(k * dim + at, width) };
         let mut window = [s.read(held(0)), s.read(held(1)), s.read(held(2))];
-        for t in 0..self.x.len() {
+        for t in self.rows.clone() {
             let now = s.read(&self.x.row(t)[run.clone()]);
             let mut acc = s.fma(taps[0], window[0], bias);
             acc = s.fma(taps[1], window[1], acc);

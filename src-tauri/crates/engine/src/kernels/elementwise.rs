@@ -75,11 +75,6 @@ pub fn add_scaled(tier: CpuTier, pool: &Pool, x: &mut [f32], y: &[f32], scale: f
     pool.run_mut(x, RUN, |chunk, x| dispatch(tier, AddScaled { y: &y[chunk * RUN..][..x.len()], x, scale }));
 }
 
-/// ln(1 + e^v), and v itself above 20, as the model contract has it.
-pub fn softplus(v: f32) -> f32 {
-    if v > 20.0 { v } else { v.exp().ln_1p() }
-}
-
 struct RmsNorm<'a> {
     x: &'a [f32],
     weight: &'a [f32],

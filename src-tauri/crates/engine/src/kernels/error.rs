@@ -15,6 +15,8 @@ pub enum KernelError {
     Length { what: &'static str, expected: usize, actual: usize },
     #[error("row {row} of a matrix of {rows} rows")]
     Row { row: usize, rows: usize },
+    #[error("the segments of a call of {rows} rows do not go on at row {at}")]
+    Segments { rows: usize, at: usize },
     #[error("the activation was not quantized after it was last written")]
     NotQuantized,
     #[error("head size {head_dim} is not a multiple of {multiple}")]

@@ -1,4 +1,5 @@
 //! Rows of a wider matrix, without copying: z, xBC and dt all live in the rows of in_proj's output.
+use std::ops::Range;
 
 /// `width` values of every row of `data [m, stride]`, from column `start`.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,11 @@ impl<'a> Rows<'a> {
     pub fn columns(self, start: usize, width: usize) -> Rows<'a> {
         assert!(start + width <= self.width);
         Rows { start: self.start + start, width, ..self }
+    }
+
+    /// Rows `range` of this view.
+    pub fn rows(self, range: Range<usize>) -> Rows<'a> {
+        Rows { data: &self.data[range.start * self.stride..range.end * self.stride], ..self }
     }
 
     pub fn len(&self) -> usize {

@@ -2,10 +2,13 @@
 //!
 //! Per head: `dt' = softplus(dt + bias)`, `dA = exp(dt'·A)`, `S[n][p] = S[n][p]·dA + (dt'·x[p])·B[n]`,
 //! `y[p] = Σ_n S[n][p]·C[n] + D·x[p]`. Letters: H heads, P head size, N state size, G groups, m tokens.
-use super::elementwise::{Columns, softplus};
+use super::elementwise::Columns;
 use super::error::check_len;
+use super::pool::Disjoint;
+use super::segments::check_segments;
 use super::simd::{Kernel, LANES, Simd, dispatch};
-use super::{CpuTier, KernelError, Pool, Rows};
+use super::{CpuTier, KernelError, Pool, Rows, Segment};
+use std::ops::Range;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SsmShape {
@@ -54,7 +57,7 @@ pub struct SsmWeights<'a> {
     pub dt_bias: &'a [f32],
 }
 
-/// Advances `state [H][N][P]` (n outer, p inner) over the m rows of `xbc` (x|B|C, after conv and silu; conv_dim wide) and
+/// Advances the state `[H][N][P]` (n outer, p inner) of every segment over its rows of `xbc` (x|B|C, after conv and silu; conv_dim wide) and
 /// `dt` (raw, H wide), and writes `y [m, H·P]`. The state and y have the same bits whatever the split of the tokens into calls.
 #[allow(clippy::too_many_arguments)]
 pub fn ssm_scan(
@@ -64,7 +67,7 @@ pub fn ssm_scan(
     w: SsmWeights,
     xbc: Rows,
     dt: Rows,
-    state: &mut [f32],
+    segments: &mut [Segment<&mut [f32]>],
     y: &mut [f32],
 ) -> Result<(), KernelError> {
     shape.check()?;
@@ -75,12 +78,19 @@ pub fn ssm_scan(
     check_len("xBC row", shape.conv_dim(), xbc.width())?;
     check_len("dt row", heads, dt.width())?;
     check_len("dt rows", xbc.len(), dt.len())?;
-    check_len("scan state", shape.state_len(), state.len())?;
+    check_segments(segments, xbc.len())?;
+    for segment in segments.iter() {
+        check_len("scan state", shape.state_len(), segment.state.len())?;
+    }
     check_len("scan output", xbc.len() * shape.inner(), y.len())?;
     let y = Columns::new(y, shape.inner());
     let per_head = shape.state * shape.head_dim;
-    pool.run_mut(state, per_head, |head, state| {
-        dispatch(tier, Head { shape, w, xbc, dt, head, state, y: &y });
+    let states: Vec<_> = segments.iter_mut().map(|s| (s.rows.clone(), Disjoint::new(s.state))).collect();
+    pool.run(states.len() * heads, |job| {
+        let (head, (rows, state)) = (job % heads, &states[job / heads]);
+        // SAFETY: this job alone has this head of this segment.
+        let state = unsafe { state.slice(head * per_head, per_head) };
+        dispatch(tier, Head { shape, w, xbc, dt, rows: rows.clone(), head, state, y: &y });
     });
     Ok(())
 }
@@ -90,6 +100,7 @@ struct Head<'a> {
     w: SsmWeights<'a>,
     xbc: Rows<'a>,
     dt: Rows<'a>,
+    rows: Range<usize>,
     head: usize,
     state: &'a mut [f32],
     y: &'a Columns<'a>,
@@ -99,8 +110,7 @@ impl Kernel for Head<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let m = self.xbc.len();
-        let mut t = 0;
+        let Range { start: mut t, end: m } = self.rows.clone();
         while t + 4 <= m {
             self.tokens::<S, 4>(s, t);
             t += 4;
@@ -135,9 +145,12 @@ impl Head<'_> {
             tokens.x[t] = &row[h * head_dim..][..head_dim];
             tokens.b[t] = &row[di + group * n..][..n];
             tokens.c[t] = &row[di + (groups + group) * n..][..n];
-            let dt = softplus(self.dt.row(first + t)[h] + self.w.dt_bias[h]);
-            (tokens.dt[t], tokens.da[t]) = (dt, (dt * self.w.a[h]).exp());
+            tokens.dt[t] = self.dt.row(first + t)[h];
         }
+        let dt = s.softplus(s.add(s.read(&tokens.dt), s.splat(self.w.dt_bias[h])));
+        let da = s.exp(s.mul(dt, s.splat(self.w.a[h])));
+        tokens.dt.copy_from_slice(&s.to_array(dt)[..T]);
+        tokens.da.copy_from_slice(&s.to_array(da)[..T]);
         let mut p = 0;
         // One token wants its state in whole rows from memory; several want their sums in registers.
         while T == 1 && p + 4 * LANES <= head_dim {

@@ -122,12 +122,6 @@ pub(in crate::kernels) trait Simd: Copy + Send + Sync {
         }
     }
 
-    /// Sum of the lanes, always as the same tree.
-    #[inline(always)]
-    fn sum(self, v: Self::V) -> f32 {
-        fold(self.to_array(v), |a, b| a + b)
-    }
-
     #[inline(always)]
     fn max_lane(self, v: Self::V) -> f32 {
         fold(self.to_array(v), f32::max)
@@ -148,6 +142,20 @@ pub(in crate::kernels) trait Simd: Copy + Send + Sync {
         }
         let p = self.add(self.fma(p, self.mul(r, r), r), self.splat(1.0));
         self.mul(p, self.exp2_int(n))
+    }
+
+    /// ln(1 + e^x) to about 1 ulp: `max(x, 0) + ln(1 + u)` with u = e^-|x|, and the logarithm as `2·atanh(u / (2 + u))`, whose
+    /// series is short because its argument is at most 1/3. Above 20 it is x itself to the last bit.
+    #[inline(always)]
+    fn softplus(self, x: Self::V) -> Self::V {
+        let u = self.exp(self.sub(self.splat(0.0), self.abs(x)));
+        let z = self.div(u, self.add(self.splat(2.0), u));
+        let zz = self.mul(z, z);
+        let mut p = self.splat(2.0 / 15.0);
+        for odd in [13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
+            p = self.fma(p, zz, self.splat(2.0 / odd));
+        }
+        self.fma(p, z, self.max(x, self.splat(0.0)))
     }
 
     /// x · sigmoid(x).

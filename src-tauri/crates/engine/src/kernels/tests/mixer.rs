@@ -1,5 +1,5 @@
 //! Convolution and scan on every tier against f64, whole and in pieces.
-use super::super::{ConvWeights, CpuTier, Pool, Rows, SsmShape, SsmWeights, conv_silu, ssm_scan};
+use super::super::{ConvWeights, CpuTier, Pool, Rows, Segment, SsmShape, SsmWeights, conv_silu, ssm_scan};
 use super::{Rng, assert_close, bits, same_on_any_threads, tiers};
 
 /// Ways to cut 23 tokens into calls.
@@ -33,7 +33,8 @@ fn convolution_agrees_with_f64_and_carries_its_state_exactly() {
             for n in split {
                 let part = &x[done * stride..(done + n) * stride];
                 let mut y = vec![0.0; n * dim];
-                conv_silu(tier, pool, &w, Rows::part(part, stride, start, dim), &mut state, &mut y);
+                let x = Rows::part(part, stride, start, dim);
+                conv_silu(tier, pool, &w, x, &mut Segment::whole(*n, &mut state[..]), &mut y).unwrap();
                 out.extend(y);
                 done += n;
             }
@@ -116,7 +117,8 @@ impl Scan {
             let xbc = Rows::part(&self.xbc[done * (conv + 3)..(done + n) * (conv + 3)], conv + 3, 3, conv);
             let dt = Rows::part(&self.dt[done * (heads + 2)..(done + n) * (heads + 2)], heads + 2, 1, heads);
             let mut y = vec![f32::NAN; n * self.shape.inner()];
-            ssm_scan(tier, pool, &self.shape, w, xbc, dt, &mut state, &mut y).unwrap();
+            let mut segments = Segment::whole(*n, &mut state[..]);
+            ssm_scan(tier, pool, &self.shape, w, xbc, dt, &mut segments, &mut y).unwrap();
             out.extend(y);
             done += n;
         }
@@ -165,7 +167,7 @@ fn scan_refuses_shapes_that_do_not_fit() {
             w,
             xbc,
             dt,
-            &mut vec![0.0; state],
+            &mut Segment::whole(1, &mut vec![0.0; state][..]),
             &mut vec![0.0; y],
         )
     };
@@ -175,4 +177,50 @@ fn scan_refuses_shapes_that_do_not_fit() {
     assert!(call(case.shape, SsmWeights { d: &[1.0], ..w }, 128, 32).is_err());
     assert!(call(case.shape, w, 127, 32).is_err());
     assert!(call(case.shape, w, 128, 31).is_err());
+}
+
+#[test]
+fn sequences_scanned_in_one_call_get_the_bits_that_they_get_alone() {
+    let mut rng = Rng(23);
+    let case = Scan::new(&mut rng, 4, 32, 16, 2);
+    let (conv, heads, di) = (case.shape.conv_dim(), case.shape.heads, case.shape.inner());
+    let w = SsmWeights { a: &case.a, d: &case.d, dt_bias: &case.dt_bias };
+    let taps = ConvWeights::new(&rng.vec(conv * 4, 1.0), &rng.vec(conv, 1.0)).unwrap();
+    let cuts = [0, 1, 2, 2, 19, 23];
+    let states: Vec<Vec<f32>> = cuts[1..].iter().map(|_| rng.vec(case.shape.state_len(), 1.0)).collect();
+    let windows: Vec<Vec<f32>> = cuts[1..].iter().map(|_| rng.vec(3 * conv, 1.0)).collect();
+    let run = |tier: CpuTier, pool: &Pool, which: std::ops::Range<usize>| {
+        let rows = cuts[which.start]..cuts[which.end];
+        let xbc = Rows::part(&case.xbc, conv + 3, 3, conv).rows(rows.clone());
+        let dt = Rows::part(&case.dt, heads + 2, 1, heads).rows(rows.clone());
+        let (mut states, mut windows) = (states[which.clone()].to_vec(), windows[which.clone()].to_vec());
+        let at = |i: usize| cuts[which.start + i] - rows.start..cuts[which.start + i + 1] - rows.start;
+        let (mut mixed, mut y) = (vec![0.0; rows.len() * conv], vec![0.0; rows.len() * di]);
+        let mut segments: Vec<_> =
+            windows.iter_mut().enumerate().map(|(i, s)| Segment { rows: at(i), state: &mut s[..] }).collect();
+        conv_silu(tier, pool, &taps, xbc, &mut segments, &mut mixed).unwrap();
+        let mut segments: Vec<_> =
+            states.iter_mut().enumerate().map(|(i, s)| Segment { rows: at(i), state: &mut s[..] }).collect();
+        ssm_scan(tier, pool, &case.shape, w, xbc, dt, &mut segments, &mut y).unwrap();
+        (mixed, y, states.concat(), windows.concat())
+    };
+    for tier in tiers() {
+        let together = run(tier, &Pool::new(2), 0..5);
+        let mut alone = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for i in 0..5 {
+            let (mixed, y, states, windows) = run(tier, &Pool::new(1), i..i + 1);
+            (alone.0.extend(mixed), alone.1.extend(y), alone.2.extend(states), alone.3.extend(windows));
+        }
+        assert_eq!(together, alone, "{}", tier.name());
+    }
+}
+
+#[test]
+fn segments_must_cover_the_rows_in_order() {
+    let ok = |cuts: &[std::ops::Range<usize>], m| {
+        let segments: Vec<_> = cuts.iter().map(|rows| Segment { rows: rows.clone(), state: () }).collect();
+        super::super::segments::check_segments(&segments, m).is_ok()
+    };
+    assert!(ok(&[0..2, 2..2, 2..5], 5) && ok(&[], 0));
+    assert!(!ok(&[0..2, 3..5], 5) && !ok(&[0..2, 1..5], 5) && !ok(&[0..2], 5) && !ok(&[2..5, 0..2], 5));
 }

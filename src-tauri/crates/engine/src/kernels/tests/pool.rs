@@ -21,6 +21,25 @@ fn every_chunk_runs_exactly_once() {
 }
 
 #[test]
+fn idle_workers_park_and_the_next_job_wakes_them() {
+    let pool = Pool::new(3);
+    for _ in 0..20 {
+        // Ends only if the workers stop spinning by themselves.
+        while pool.parked() < 2 {
+            std::thread::yield_now();
+        }
+        // Each chunk waits for the two others: it ends only if every thread came.
+        let started = AtomicUsize::new(0);
+        pool.run(3, |_| {
+            started.fetch_add(1, Ordering::SeqCst);
+            while started.load(Ordering::SeqCst) < 3 {
+                std::thread::yield_now();
+            }
+        });
+    }
+}
+
+#[test]
 fn many_small_jobs_and_parked_workers_lose_no_chunk() {
     let pool = Pool::new(3);
     let sum = AtomicUsize::new(0);

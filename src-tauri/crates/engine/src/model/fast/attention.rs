@@ -21,29 +21,29 @@ impl Part for Attention {
         net.product(&self.k_cd, &t.input, &mut t.b)?;
         net.product(&self.v_cd, &t.input, &mut t.c)?;
         t.wide.begin(t.input.m(), self.heads * self.head_dim);
-        for segment in segments {
-            self.mix(net, segment, t)?;
-        }
+        self.mix(net, segments, t)?;
         t.wide.quantize(net.tier, &net.pool);
         net.product(&self.out_da, &t.wide, &mut t.a)
     }
 }
 
 impl Attention {
-    /// One sequence's rows of queries `t.a`, keys `t.b` and values `t.c`, to `t.wide`.
-    fn mix(&self, net: &FastNet, segment: &mut Segment<'_>, t: &mut Scratch) -> Result<(), KernelError> {
-        let (rows, start) = (segment.rows(), segment.start());
-        let (a, c) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
-        let q = &mut t.a[rows.start * a..rows.end * a];
-        let k = &mut t.b[rows.start * c..rows.end * c];
-        let v = &t.c[rows.start * c..rows.end * c];
+    /// From queries `t.a`, keys `t.b` and values `t.c` to `t.wide`.
+    fn mix(&self, net: &FastNet, segments: &mut [Segment<'_>], t: &mut Scratch) -> Result<(), KernelError> {
+        let (tier, pool) = (net.tier, &net.pool);
         if let Some(table) = &t.rope {
-            kernels::rope_norm(&net.pool, table, q, self.head_dim, self.heads, start)?;
-            kernels::rope_norm(&net.pool, table, k, self.head_dim, self.kv_heads, start)?;
+            let starts: Vec<_> =
+                segments.iter().map(|s| kernels::Segment { rows: s.rows(), state: s.start() }).collect();
+            kernels::rope_norm(pool, table, &mut t.a, self.head_dim, self.heads, &starts)?;
+            kernels::rope_norm(pool, table, &mut t.b, self.head_dim, self.kv_heads, &starts)?;
         }
-        let cache = &mut segment.state.kv[self.at];
-        cache.append(k, v)?;
-        let y = &mut t.wide.values_mut()[rows.start * a..rows.end * a];
-        kernels::attention(net.tier, &net.pool, q, self.heads, cache, self.scale, y)
+        let mut caches = Vec::new();
+        for segment in segments {
+            caches.push(kernels::Segment { rows: segment.rows(), state: &mut segment.state.kv[self.at] });
+        }
+        kernels::append_all(tier, pool, &mut caches, &t.b, &t.c)?;
+        let caches: Vec<_> =
+            caches.iter().map(|s| kernels::Segment { rows: s.rows.clone(), state: &*s.state }).collect();
+        kernels::attention(tier, pool, &t.a, self.heads, &caches, self.scale, t.wide.values_mut())
     }
 }

@@ -18,14 +18,9 @@ pub(in crate::model) struct Mamba {
 
 impl Part for Mamba {
     fn run(&self, net: &FastNet, segments: &mut [Segment<'_>], t: &mut Scratch) -> Result<(), KernelError> {
-        let (m, shape) = (t.input.m(), &self.shape);
-        let (di, conv_dim) = (shape.inner(), shape.conv_dim());
         net.product(&self.in_ed, &t.input, &mut t.a)?;
-        t.b.resize(m * conv_dim, 0.0);
-        t.c.resize(m * di, 0.0);
-        for segment in segments {
-            self.mix(net, segment, t)?;
-        }
+        self.mix(net, segments, t)?;
+        let (m, di) = (t.input.m(), self.shape.inner());
         let z = Rows::part(&t.a, self.in_ed.rows(), 0, di);
         let y_m_di = t.wide.begin(m, di);
         kernels::gated_rms_norm(
@@ -34,7 +29,7 @@ impl Part for Mamba {
             &t.c,
             z,
             &self.norm_di,
-            shape.groups,
+            self.shape.groups,
             net.scales.eps,
             y_m_di,
         );
@@ -45,18 +40,22 @@ impl Part for Mamba {
 
 impl Mamba {
     /// What depends on earlier tokens: from `t.a` (z|x|B|C|dt) through `t.b` (x|B|C after the convolution) to `t.c` (y).
-    fn mix(&self, net: &FastNet, segment: &mut Segment<'_>, t: &mut Scratch) -> Result<(), KernelError> {
+    fn mix(&self, net: &FastNet, segments: &mut [Segment<'_>], t: &mut Scratch) -> Result<(), KernelError> {
         let (tier, pool, shape) = (net.tier, &net.pool, &self.shape);
-        let (di, conv_dim, e) = (shape.inner(), shape.conv_dim(), self.in_ed.rows());
-        let rows = segment.rows();
-        let state = &mut segment.state.mamba[self.at];
-        let projected = &t.a[rows.start * e..rows.end * e];
-        let xbc = &mut t.b[rows.start * conv_dim..rows.end * conv_dim];
-        let y = &mut t.c[rows.start * di..rows.end * di];
-        let raw_xbc = Rows::part(projected, e, di, conv_dim);
-        kernels::conv_silu(tier, pool, &self.conv, raw_xbc, &mut state.conv, xbc);
-        let dt = Rows::part(projected, e, di + conv_dim, shape.heads);
+        let (di, conv_dim, e, m) = (shape.inner(), shape.conv_dim(), self.in_ed.rows(), t.input.m());
+        t.b.resize(m * conv_dim, 0.0);
+        t.c.resize(m * di, 0.0);
+        let (mut windows, mut states) = (Vec::new(), Vec::new());
+        for segment in segments {
+            let rows = segment.rows();
+            let state = &mut segment.state.mamba[self.at];
+            windows.push(kernels::Segment { rows: rows.clone(), state: &mut state.conv[..] });
+            states.push(kernels::Segment { rows, state: &mut state.ssm_hnp[..] });
+        }
+        let raw_xbc = Rows::part(&t.a, e, di, conv_dim);
+        kernels::conv_silu(tier, pool, &self.conv, raw_xbc, &mut windows, &mut t.b)?;
+        let (xbc, dt) = (Rows::new(&t.b, conv_dim), Rows::part(&t.a, e, di + conv_dim, shape.heads));
         let heads = SsmWeights { a: &self.a_h, d: &self.d_h, dt_bias: &self.dt_bias_h };
-        kernels::ssm_scan(tier, pool, shape, heads, Rows::new(xbc, conv_dim), dt, &mut state.ssm_hnp, y)
+        kernels::ssm_scan(tier, pool, shape, heads, xbc, dt, &mut states, &mut t.c)
     }
 }

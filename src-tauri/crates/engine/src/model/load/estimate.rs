@@ -1,7 +1,7 @@
 //! What a file will take once it is loaded, from its header alone.
 use super::source::{kv_type, weight_type};
 use super::{choose_tier, threads};
-use crate::kernels::{CONV_STATE, KvCache, KvType, PackedMatrix, SsmShape};
+use crate::kernels::{CONV_STATE, KvCache, PackedMatrix, SsmShape};
 use crate::memory::MemoryEstimate;
 use crate::model::Model;
 use crate::model::fast::{KvShape, Shapes};
@@ -92,9 +92,8 @@ pub(in crate::model) fn state_bytes(shapes: &Shapes) -> u64 {
 }
 
 fn kv_bytes(shapes: &Shapes, context: usize) -> u64 {
-    let value = if shapes.kv_type == KvType::F32 { 4 } else { 2 };
-    let widths = shapes.kv.iter().map(|kv| kv.heads * kv.head_dim);
-    (2 * value * KvCache::positions_for(context) * widths.sum::<usize>()) as u64
+    let rows = shapes.kv.iter().map(|kv| kv.heads * shapes.kv_type.row_bytes(kv.head_dim));
+    (2 * KvCache::positions_for(context) * rows.sum::<usize>()) as u64
 }
 
 /// Rows of a chunk: the residual stream, two activations, three buffers as wide as the widest product; logits and what
