@@ -94,6 +94,12 @@ impl<F: Format> Kernel for Sweep<'_, F> {
         for start in (0..m).step_by(ROW_BLOCK) {
             let rows = start..m.min(start + ROW_BLOCK);
             let mut panel = self.panels.start;
+            // Eight sequences that are stepped together: one pass over each panel, where pairs would need two (6 rows and 2).
+            // A tenth faster on the starter, a fiftieth on 700M (one thread).
+            while S::WIDE && rows.len() == 8 && panel < self.panels.end {
+                self.rows::<S, 1, 8>(s, panel, rows.clone());
+                panel += 1;
+            }
             // One row reads one stream of memory: two of them came to half the speed.
             while S::WIDE && m > 1 && panel + 2 <= self.panels.end {
                 let left = self.rows::<S, 2, 6>(s, panel, rows.clone());
