@@ -29,6 +29,8 @@ pub struct Activation {
     offsets_q4: Vec<i32>,
     /// -32·Σ of 16 quants, for Q6_K likewise.
     offsets_q6: Vec<i32>,
+    /// Scale·Σ of 32 quants, what a weight type's minimum is multiplied with.
+    sums: Vec<f32>,
     is_quantized: bool,
     #[cfg(target_arch = "x86_64")]
     bf16: Mutex<Bf16Rows>,
@@ -90,10 +92,12 @@ impl Activation {
         self.scales.resize(m * stride / BLOCK, 0.0);
         self.offsets_q4.resize(m * stride / BLOCK, 0);
         self.offsets_q6.resize(m * stride / LANES, 0);
+        self.sums.resize(m * stride / BLOCK, 0.0);
         let quads = Disjoint::new(&mut self.quads);
         let scales = Disjoint::new(&mut self.scales);
         let offsets_q4 = Disjoint::new(&mut self.offsets_q4);
         let offsets_q6 = Disjoint::new(&mut self.offsets_q6);
+        let sums = Disjoint::new(&mut self.sums);
         let values = &self.values;
         let per_chunk = m.div_ceil(pool.threads() * 4).max(4);
         pool.run(m.div_ceil(per_chunk), |chunk| {
@@ -106,6 +110,7 @@ impl Activation {
                         scales: scales.slice(i * tiles * 2, tiles * 2),
                         offsets_q4: offsets_q4.slice(i * tiles * 2, tiles * 2),
                         offsets_q6: offsets_q6.slice(i * tiles * 4, tiles * 4),
+                        sums: sums.slice(i * tiles * 2, tiles * 2),
                     }
                 };
                 dispatch(tier, row);
@@ -123,6 +128,7 @@ impl Activation {
             scales: part(&self.scales, row, tiles),
             offsets_q4: part(&self.offsets_q4, row, tiles),
             offsets_q6: part(&self.offsets_q6, row, tiles),
+            sums: part(&self.sums, row, tiles),
         }
     }
 }
@@ -140,6 +146,7 @@ pub(super) struct Int8Row<'a> {
     pub(super) scales: &'a [[f32; 2]],
     pub(super) offsets_q4: &'a [[i32; 2]],
     pub(super) offsets_q6: &'a [[i32; 4]],
+    pub(super) sums: &'a [[f32; 2]],
 }
 
 struct QuantizeRow<'a> {
@@ -148,6 +155,7 @@ struct QuantizeRow<'a> {
     scales: &'a mut [f32],
     offsets_q4: &'a mut [i32],
     offsets_q6: &'a mut [i32],
+    sums: &'a mut [f32],
 }
 
 impl Kernel for QuantizeRow<'_> {
@@ -161,10 +169,12 @@ impl Kernel for QuantizeRow<'_> {
         self.scales[blocks.len()..].fill(0.0);
         self.offsets_q4[blocks.len()..].fill(0);
         self.offsets_q6[blocks.len() * 2..].fill(0);
+        self.sums[blocks.len()..].fill(0.0);
         let (quads, offsets_q6) = (self.quads.as_chunks_mut::<8>().0, self.offsets_q6.as_chunks_mut::<2>().0);
         for (b, block) in blocks.iter().enumerate() {
             let (scale, sums) = quantize_block(s, block, &mut quads[b]);
             self.scales[b] = scale;
+            self.sums[b] = scale * (sums[0] + sums[1]) as f32;
             self.offsets_q4[b] = -8 * (sums[0] + sums[1]);
             offsets_q6[b] = sums.map(|sum| -32 * sum);
         }

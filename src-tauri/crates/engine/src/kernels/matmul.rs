@@ -57,7 +57,12 @@ impl Job<'_> {
             WeightType::F16 => dispatch(tier, Sweep { job: self, panels, format: float::F16 }),
             WeightType::Bf16 => dispatch(tier, Sweep { job: self, panels, format: float::Bf16 }),
             WeightType::Q4_0 => dispatch(tier, Sweep { job: self, panels, format: quantized::Q4_0 }),
+            WeightType::Q4_1 => dispatch(tier, Sweep { job: self, panels, format: quantized::Q4_1 }),
+            WeightType::Q5_0 => dispatch(tier, Sweep { job: self, panels, format: quantized::Q5_0 }),
+            WeightType::Q5_1 => dispatch(tier, Sweep { job: self, panels, format: quantized::Q5_1 }),
             WeightType::Q8_0 => dispatch(tier, Sweep { job: self, panels, format: quantized::Q8_0 }),
+            WeightType::Q4K => dispatch(tier, Sweep { job: self, panels, format: quantized::Q4K }),
+            WeightType::Q5K => dispatch(tier, Sweep { job: self, panels, format: quantized::Q5K }),
             WeightType::Q6K => dispatch(tier, Sweep { job: self, panels, format: quantized::Q6K }),
         }
     }

@@ -7,6 +7,8 @@ pub enum CpuTier {
     Portable,
     /// AVX2, FMA and F16C.
     Avx2,
+    /// AVX2 and the 256-bit form of VNNI.
+    AvxVnni,
     /// AVX-512 F/BW/DQ/VL/VNNI.
     Avx512Vnni,
     /// AVX-512 VNNI and BF16, and the tile registers of AMX for products of many rows.
@@ -15,7 +17,8 @@ pub enum CpuTier {
 
 impl CpuTier {
     /// All tiers, slowest first.
-    pub const ALL: [CpuTier; 4] = [CpuTier::Portable, CpuTier::Avx2, CpuTier::Avx512Vnni, CpuTier::Amx];
+    pub const ALL: [CpuTier; 5] =
+        [CpuTier::Portable, CpuTier::Avx2, CpuTier::AvxVnni, CpuTier::Avx512Vnni, CpuTier::Amx];
 
     /// The best tier this CPU has.
     pub fn detect() -> CpuTier {
@@ -27,7 +30,7 @@ impl CpuTier {
         Self::ALL.into_iter().filter(|t| t.is_supported()).collect()
     }
 
-    /// The tier of that name ("portable", "avx2", "avx512vnni", "amx"), whether or not this CPU has it.
+    /// The tier of that name ("portable", "avx2", "avxvnni", "avx512vnni", "amx"), whether or not this CPU has it.
     pub fn from_name(name: &str) -> Option<CpuTier> {
         Self::ALL.into_iter().find(|t| t.name() == name)
     }
@@ -36,6 +39,7 @@ impl CpuTier {
         match self {
             CpuTier::Portable => "portable",
             CpuTier::Avx2 => "avx2",
+            CpuTier::AvxVnni => "avxvnni",
             CpuTier::Avx512Vnni => "avx512vnni",
             CpuTier::Amx => "amx",
         }
@@ -47,6 +51,7 @@ impl CpuTier {
         match self {
             CpuTier::Portable => true,
             CpuTier::Avx2 => has!("avx2") && has!("fma") && has!("f16c"),
+            CpuTier::AvxVnni => CpuTier::Avx2.is_supported() && has!("avxvnni"),
             CpuTier::Avx512Vnni => {
                 CpuTier::Avx2.is_supported()
                     && has!("avx512f")

@@ -15,7 +15,7 @@
 //! 16 rows of store, load, convert, scale and add (40 cycles or more) for 8 cycles of multiplying, where bf16 takes 16 in all.
 use super::pool::Disjoint;
 use super::simd::LANES;
-use super::{Activation, PackedMatrix, Pool};
+use super::{Activation, PackedMatrix, Pool, WeightType};
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -61,7 +61,11 @@ pub(super) fn is_native() -> bool {
 
 /// Whether a product of `m` rows is made here.
 pub(super) fn takes(w: &PackedMatrix, m: usize) -> bool {
-    m >= MIN_ROWS && unpack::takes(w.dtype()) && is_supported()
+    m >= MIN_ROWS && has_tiles_of(w.dtype()) && is_supported()
+}
+
+pub(super) fn has_tiles_of(dtype: WeightType) -> bool {
+    unpack::takes(dtype)
 }
 
 /// `out [m, rows] = act [m, k] · w [rows, k]^T`; the lengths have been checked.

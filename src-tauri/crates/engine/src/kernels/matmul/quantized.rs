@@ -4,7 +4,9 @@
 //! integer sums start at minus that offset times Σq, which the activation knows, so the offset costs nothing.
 use super::super::Activation;
 use super::super::activation::Int8Row;
-use super::super::pack::{Q4_TILE, Q6_SCALES, Q6_SUB, Q6_SUPER, Q6_TILE, Q8_TILE, TILE_SCALES};
+use super::super::pack::{
+    BLOCK_4, BLOCK_5, BLOCK_8, K_HEAD, Q4K_TILE, Q5K_TILE, Q6_SCALES, Q6_SUB, Q6_SUPER, Q6_TILE, TILE_SCALES,
+};
 use super::super::simd::{LANES, Simd};
 use super::Format;
 
@@ -12,10 +14,23 @@ use super::Format;
 /// lines are asked for. AVX2 went from 17 to 26 GB/s with it, AVX-512 stayed at 23; Q4_0 and Q8_0 lose by it.
 const AHEAD: usize = 16 * Q6_TILE;
 
+/// Scales and minima of a tile of two blocks.
+const WITH_MINIMA: usize = 2 * TILE_SCALES;
+
 #[derive(Clone, Copy)]
 pub(super) struct Q4_0;
 #[derive(Clone, Copy)]
+pub(super) struct Q4_1;
+#[derive(Clone, Copy)]
+pub(super) struct Q5_0;
+#[derive(Clone, Copy)]
+pub(super) struct Q5_1;
+#[derive(Clone, Copy)]
 pub(super) struct Q8_0;
+#[derive(Clone, Copy)]
+pub(super) struct Q4K;
+#[derive(Clone, Copy)]
+pub(super) struct Q5K;
 #[derive(Clone, Copy)]
 pub(super) struct Q6K;
 
@@ -45,99 +60,278 @@ fn int8_rows<const R: usize>(act: &Activation, first: usize, tiles: usize) -> [I
             scales: &all.scales[..tiles],
             offsets_q4: &all.offsets_q4[..tiles],
             offsets_q6: &all.offsets_q6[..tiles],
+            sums: &all.sums[..tiles],
         };
     }
     rows
 }
 
-impl Format for Q4_0 {
-    #[inline(always)]
-    fn product<S: Simd, const NP: usize, const R: usize>(
-        self,
+/// How the integers of a block of 32 k, BLOCK bytes for 16 rows, are multiplied.
+trait Quants<const BLOCK: usize> {
+    /// The dot products of NP blocks with R×32 activations, plus `offset` of each row.
+    fn dots<S: Simd, const NP: usize, const R: usize>(
         s: S,
-        w: [&[u8]; NP],
-        act: &Activation,
-        first: usize,
+        w: [&[u8; BLOCK]; NP],
+        x: [&[i32; 8]; R],
+        offset: [i32; R],
+    ) -> [[S::V; NP]; R];
+}
+
+struct Four;
+struct Five;
+struct Eight;
+
+impl Quants<BLOCK_4> for Four {
+    #[inline(always)]
+    fn dots<S: Simd, const NP: usize, const R: usize>(
+        s: S,
+        w: [&[u8; BLOCK_4]; NP],
+        x: [&[i32; 8]; R],
+        offset: [i32; R],
     ) -> [[S::V; NP]; R] {
-        let tiles = w[0].len() / Q4_TILE;
-        let x = int8_rows::<R>(act, first, tiles);
-        let mut panels: [&[[u8; Q4_TILE]]; NP] = [&[]; NP];
-        for p in 0..NP {
-            panels[p] = &w[p].as_chunks().0[..tiles];
+        let mut dot = [[s.nibbles_start(0); NP]; R];
+        for r in 0..R {
+            dot[r] = [s.nibbles_start(offset[r]); NP];
         }
-        let mut acc = [[s.splat(0.0); NP]; R];
-        for t in 0..tiles {
-            for half in 0..2 {
-                let mut dot = [[s.nibbles_start(0); NP]; R];
+        for j in 0..4 {
+            for p in 0..NP {
+                let bytes = s.load_bytes(at(w[p], j * 64));
+                let (low, high) = (s.low(bytes), s.high(bytes));
                 for r in 0..R {
-                    dot[r] = [s.nibbles_start(x[r].offsets_q4[t][half]); NP];
-                }
-                for j in 0..4 {
-                    let vector = TILE_SCALES + half * 256 + j * 64;
-                    for p in 0..NP {
-                        let bytes = s.load_bytes(at(&panels[p][t], vector));
-                        let (low, high) = (s.low(bytes), s.high(bytes));
-                        for r in 0..R {
-                            dot[r][p] = s.nibbles_dot(dot[r][p], low, x[r].quads[t][half * 8 + j]);
-                            dot[r][p] = s.nibbles_dot(dot[r][p], high, x[r].quads[t][half * 8 + 4 + j]);
-                        }
-                    }
-                }
-                for p in 0..NP {
-                    let d = s.load_f16(&halves(at(&panels[p][t], half * 32)));
-                    for r in 0..R {
-                        let scale = s.mul(d, s.splat(x[r].scales[t][half]));
-                        let sum = s.nibbles_end(dot[r][p], x[r].offsets_q4[t][half]);
-                        acc[r][p] = s.fma(sum, scale, acc[r][p]);
-                    }
+                    dot[r][p] = s.nibbles_dot(dot[r][p], low, x[r][j]);
+                    dot[r][p] = s.nibbles_dot(dot[r][p], high, x[r][4 + j]);
                 }
             }
         }
-        acc
+        let mut out = [[s.splat(0.0); NP]; R];
+        for r in 0..R {
+            for p in 0..NP {
+                out[r][p] = s.nibbles_end(dot[r][p], offset[r]);
+            }
+        }
+        out
     }
 }
 
-impl Format for Q8_0 {
+impl Quants<BLOCK_5> for Five {
     #[inline(always)]
-    fn product<S: Simd, const NP: usize, const R: usize>(
-        self,
+    fn dots<S: Simd, const NP: usize, const R: usize>(
         s: S,
-        w: [&[u8]; NP],
-        act: &Activation,
-        first: usize,
+        w: [&[u8; BLOCK_5]; NP],
+        x: [&[i32; 8]; R],
+        offset: [i32; R],
     ) -> [[S::V; NP]; R] {
-        let tiles = w[0].len() / Q8_TILE;
-        let x = int8_rows::<R>(act, first, tiles);
-        let mut panels: [&[[u8; Q8_TILE]]; NP] = [&[]; NP];
-        for p in 0..NP {
-            panels[p] = &w[p].as_chunks().0[..tiles];
+        let mut dot = [[s.sums_start(0); NP]; R];
+        for r in 0..R {
+            dot[r] = [s.sums_start(offset[r]); NP];
         }
-        let mut acc = [[s.splat(0.0); NP]; R];
-        for t in 0..tiles {
-            for half in 0..2 {
-                let mut dot = [[s.sums_start(0); NP]; R];
+        for p in 0..NP {
+            let tops = s.load_bytes(at(w[p], 0));
+            let (a, b) = (s.load_bytes(at(w[p], 64)), s.load_bytes(at(w[p], 128)));
+            let (c, d) = (s.load_bytes(at(w[p], 192)), s.load_bytes(at(w[p], 256)));
+            let first = [
+                s.with_bit::<0>(s.low(a), tops),
+                s.with_bit::<1>(s.low(b), tops),
+                s.with_bit::<2>(s.low(c), tops),
+                s.with_bit::<3>(s.low(d), tops),
+            ];
+            let second = [
+                s.with_bit::<4>(s.high(a), tops),
+                s.with_bit::<5>(s.high(b), tops),
+                s.with_bit::<6>(s.high(c), tops),
+                s.with_bit::<7>(s.high(d), tops),
+            ];
+            for r in 0..R {
+                let ([x0, x1], _) = x[r].as_chunks::<4>() else { continue };
+                dot[r][p] = s.sums_dot(s.sums_dot(dot[r][p], first, *x0), second, *x1);
+            }
+        }
+        ends(s, dot)
+    }
+}
+
+impl Quants<BLOCK_8> for Eight {
+    #[inline(always)]
+    fn dots<S: Simd, const NP: usize, const R: usize>(
+        s: S,
+        w: [&[u8; BLOCK_8]; NP],
+        x: [&[i32; 8]; R],
+        offset: [i32; R],
+    ) -> [[S::V; NP]; R] {
+        let mut dot = [[s.sums_start8(0); NP]; R];
+        for r in 0..R {
+            dot[r] = [s.sums_start8(offset[r]); NP];
+        }
+        for j in 0..8 {
+            for p in 0..NP {
+                let bytes = s.load_bytes(at(w[p], j * 64));
                 for r in 0..R {
-                    dot[r] = [s.sums_start8(x[r].offsets_q4[t][half]); NP];
+                    dot[r][p] = s.sums_dot8(dot[r][p], bytes, x[r][j]);
                 }
-                for j in 0..8 {
-                    for p in 0..NP {
-                        let bytes = s.load_bytes(at(&panels[p][t], TILE_SCALES + half * 512 + j * 64));
-                        for r in 0..R {
-                            dot[r][p] = s.sums_dot8(dot[r][p], bytes, x[r].quads[t][half * 8 + j]);
-                        }
-                    }
+            }
+        }
+        ends(s, dot)
+    }
+}
+
+#[inline(always)]
+fn ends<S: Simd, const NP: usize, const R: usize>(s: S, dot: [[S::Sums; NP]; R]) -> [[S::V; NP]; R] {
+    let mut out = [[s.splat(0.0); NP]; R];
+    for r in 0..R {
+        for p in 0..NP {
+            out[r][p] = s.sums_end(dot[r][p]);
+        }
+    }
+    out
+}
+
+/// Types with blocks of 32. A weight is `d · (q - 8·OFFSET)`, and `+ m` with HEAD for scales and minima.
+/// (For signed quants OFFSET says what [`Simd::sums_start8`] wants to know.)
+#[inline(always)]
+fn blocks<
+    S: Simd,
+    Q: Quants<BLOCK>,
+    const BLOCK: usize,
+    const HEAD: usize,
+    const TILE: usize,
+    const OFFSET: i32,
+    const NP: usize,
+    const R: usize,
+>(
+    s: S,
+    w: [&[u8]; NP],
+    act: &Activation,
+    first: usize,
+) -> [[S::V; NP]; R] {
+    let tiles = w[0].len() / TILE;
+    let x = int8_rows::<R>(act, first, tiles);
+    let mut panels: [&[[u8; TILE]]; NP] = [&[]; NP];
+    for p in 0..NP {
+        panels[p] = &w[p].as_chunks().0[..tiles];
+    }
+    let mut acc = [[s.splat(0.0); NP]; R];
+    for t in 0..tiles {
+        for half in 0..2 {
+            let (mut block, mut quads, mut offset) = ([&[0; BLOCK]; NP], [&[0; 8]; R], [0; R]);
+            for p in 0..NP {
+                block[p] = at(&panels[p][t], HEAD + half * BLOCK);
+            }
+            for r in 0..R {
+                quads[r] = eight(&x[r].quads[t], half);
+                offset[r] = OFFSET * x[r].offsets_q4[t][half];
+            }
+            let dot = Q::dots(s, block, quads, offset);
+            for p in 0..NP {
+                let d = s.load_f16(&halves(at(&panels[p][t], half * 32)));
+                for r in 0..R {
+                    acc[r][p] = s.fma(dot[r][p], s.mul(d, s.splat(x[r].scales[t][half])), acc[r][p]);
                 }
-                for p in 0..NP {
-                    let d = s.load_f16(&halves(at(&panels[p][t], half * 32)));
+                if HEAD > TILE_SCALES {
+                    let m = s.load_f16(&halves(at(&panels[p][t], TILE_SCALES + half * 32)));
                     for r in 0..R {
-                        let scale = s.mul(d, s.splat(x[r].scales[t][half]));
-                        acc[r][p] = s.fma(s.sums_end(dot[r][p]), scale, acc[r][p]);
+                        acc[r][p] = s.fma(m, s.splat(x[r].sums[t][half]), acc[r][p]);
                     }
                 }
             }
         }
-        acc
     }
+    acc
+}
+
+/// Half of a tile's quads.
+#[inline(always)]
+fn eight(quads: &[i32; 16], half: usize) -> &[i32; 8] {
+    &quads.as_chunks().0[half]
+}
+
+/// Q4_K and Q5_K: a weight is `d · scale · q - dmin · min`, with scale and min of a block of 32 in six bits.
+#[inline(always)]
+fn k_blocks<
+    S: Simd,
+    Q: Quants<BLOCK>,
+    const BLOCK: usize,
+    const TILE: usize,
+    const NP: usize,
+    const R: usize,
+>(
+    s: S,
+    w: [&[u8]; NP],
+    act: &Activation,
+    first: usize,
+) -> [[S::V; NP]; R] {
+    let tiles = act.k() / 256;
+    let x = int8_rows::<R>(act, first, tiles * 4);
+    let mut panels: [&[[u8; TILE]]; NP] = [&[]; NP];
+    for p in 0..NP {
+        panels[p] = &w[p].as_chunks().0[..tiles];
+    }
+    let mut acc = [[s.splat(0.0); NP]; R];
+    for b in 0..tiles {
+        let mut six = [[[0; 64]; 4]; NP];
+        for p in 0..NP {
+            six[p] = six_bits(s, &panels[p][b]);
+        }
+        for block in 0..8 {
+            let (t, half) = (b * 4 + block / 2, block % 2);
+            let (mut bytes, mut quads) = ([&[0; BLOCK]; NP], [&[0; 8]; R]);
+            for p in 0..NP {
+                bytes[p] = at(&panels[p][b], K_HEAD + block * BLOCK);
+            }
+            for r in 0..R {
+                quads[r] = eight(&x[r].quads[t], half);
+            }
+            let dot = Q::dots(s, bytes, quads, [0; R]);
+            for p in 0..NP {
+                let scale = s.load_i8(at(&six[p][block / 4], block % 4 * LANES));
+                let min = s.load_i8(at(&six[p][2 + block / 4], block % 4 * LANES));
+                let d = s.mul(scale, s.load_f16(&halves(at(&panels[p][b], 0))));
+                let m = s.mul(min, s.load_f16(&halves(at(&panels[p][b], 32))));
+                for r in 0..R {
+                    acc[r][p] = s.fma(dot[r][p], s.mul(d, s.splat(x[r].scales[t][half])), acc[r][p]);
+                    acc[r][p] = s.fma(m, s.splat(-x[r].sums[t][half]), acc[r][p]);
+                }
+            }
+        }
+    }
+    acc
+}
+
+/// The scales of blocks 0 to 3 and 4 to 7, then the minima, 16 rows of each.
+#[inline(always)]
+fn six_bits<S: Simd>(s: S, head: &[u8]) -> [[u8; 64]; 4] {
+    let (a, b, tops) = (s.load_bytes(at(head, 64)), s.load_bytes(at(head, 128)), s.load_bytes(at(head, 192)));
+    let mut out = [[0; 64]; 4];
+    s.store_bytes(s.with_top::<0>(s.low(a), tops), &mut out[0]);
+    s.store_bytes(s.with_top::<2>(s.low(b), tops), &mut out[1]);
+    s.store_bytes(s.with_top::<1>(s.high(a), tops), &mut out[2]);
+    s.store_bytes(s.with_top::<3>(s.high(b), tops), &mut out[3]);
+    out
+}
+
+macro_rules! format {
+    ($($name:ident = $frame:ident::<$($param:tt),+>;)+) => { $(
+        impl Format for $name {
+            #[inline(always)]
+            fn product<S: Simd, const NP: usize, const R: usize>(
+                self,
+                s: S,
+                w: [&[u8]; NP],
+                act: &Activation,
+                first: usize,
+            ) -> [[S::V; NP]; R] {
+                $frame::<S, $($param),+, NP, R>(s, w, act, first)
+            }
+        }
+    )+ };
+}
+format! {
+    Q4_0 = blocks::<Four, BLOCK_4, TILE_SCALES, { TILE_SCALES + 2 * BLOCK_4 }, 1>;
+    Q4_1 = blocks::<Four, BLOCK_4, WITH_MINIMA, { WITH_MINIMA + 2 * BLOCK_4 }, 0>;
+    Q5_0 = blocks::<Five, BLOCK_5, TILE_SCALES, { TILE_SCALES + 2 * BLOCK_5 }, 2>;
+    Q5_1 = blocks::<Five, BLOCK_5, WITH_MINIMA, { WITH_MINIMA + 2 * BLOCK_5 }, 0>;
+    Q8_0 = blocks::<Eight, BLOCK_8, TILE_SCALES, { TILE_SCALES + 2 * BLOCK_8 }, 1>;
+    Q4K = k_blocks::<Four, BLOCK_4, Q4K_TILE>;
+    Q5K = k_blocks::<Five, BLOCK_5, Q5K_TILE>;
 }
 
 impl Format for Q6K {
@@ -208,8 +402,8 @@ fn q6_block<S: Simd, const R: usize>(
             let quads = &x[r].quads[t];
             let q = sub * 4;
             let dot = s.sums_start(x[r].offsets_q6[t][sub]);
-            let dot = s.sums_dot6(dot, first, [quads[q], quads[q + 1]]);
-            let dot = s.sums_dot6(dot, second, [quads[q + 2], quads[q + 3]]);
+            let dot = s.sums_dot(dot, first, [quads[q], quads[q + 1]]);
+            let dot = s.sums_dot(dot, second, [quads[q + 2], quads[q + 3]]);
             out[r] = s.fma(s.sums_end(dot), scale, out[r]);
         }
     }

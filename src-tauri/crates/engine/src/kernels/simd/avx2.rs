@@ -15,7 +15,7 @@ impl Avx2 {
     }
 }
 
-type Pair = (__m256, __m256);
+pub(super) type Pair = (__m256, __m256);
 
 macro_rules! pairwise {
     ($($name:ident($($arg:ident),+) = $op:ident;)+) => { $(
@@ -52,6 +52,22 @@ fn half_join<const QUAD: usize>(low: __m256i, tops: __m256i) -> __m256i {
         _ => _mm256_srli_epi16::<2>(tops),
     };
     _mm256_or_si256(low, _mm256_and_si256(moved, _mm256_set1_epi8(0x30)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn half_bit<const QUAD: usize>(low: __m256i, tops: __m256i) -> __m256i {
+    let moved = match QUAD {
+        0 => _mm256_slli_epi16::<4>(tops),
+        1 => _mm256_slli_epi16::<3>(tops),
+        2 => _mm256_slli_epi16::<2>(tops),
+        3 => _mm256_slli_epi16::<1>(tops),
+        4 => tops,
+        5 => _mm256_srli_epi16::<1>(tops),
+        6 => _mm256_srli_epi16::<2>(tops),
+        _ => _mm256_srli_epi16::<3>(tops),
+    };
+    _mm256_or_si256(low, _mm256_and_si256(moved, _mm256_set1_epi8(0x10)))
 }
 
 /// `acc` plus the sums of neighbouring i16.
@@ -151,6 +167,20 @@ impl Simd for Avx2 {
         unsafe { (half_join::<QUAD>(low.0, tops.0), half_join::<QUAD>(low.1, tops.1)) }
     }
     #[inline(always)]
+    fn with_bit<const QUAD: usize>(self, low: Self::Bytes, tops: Self::Bytes) -> Self::Bytes {
+        // SAFETY: `self` proves AVX2.
+        unsafe { (half_bit::<QUAD>(low.0, tops.0), half_bit::<QUAD>(low.1, tops.1)) }
+    }
+    #[inline(always)]
+    fn store_bytes(self, b: Self::Bytes, to: &mut [u8; 64]) {
+        let p = to.as_mut_ptr().cast::<__m256i>();
+        // SAFETY: `self` proves AVX2; two 32-byte halves of the array.
+        unsafe {
+            _mm256_storeu_si256(p, b.0);
+            _mm256_storeu_si256(p.add(1), b.1);
+        }
+    }
+    #[inline(always)]
     fn nibbles_start(self, _offset: i32) -> Self::Nibbles {
         // SAFETY: `self` proves AVX2.
         unsafe { (_mm256_setzero_si256(), _mm256_setzero_si256()) }
@@ -178,13 +208,13 @@ impl Simd for Avx2 {
         unsafe { (_mm256_set1_epi32(offset), _mm256_set1_epi32(offset)) }
     }
     #[inline(always)]
-    fn sums_dot6(self, acc: Self::Sums, w: [Self::Bytes; 2], x: [i32; 2]) -> Self::Sums {
-        // SAFETY: `self` proves AVX2. Two steps of two products below 64·127 fit 16 bits: 32,004.
-        unsafe {
-            let first = self.nibbles_dot(self.nibbles_start(0), w[0], x[0]);
-            let pairs = self.nibbles_dot(first, w[1], x[1]);
-            (half_sum(acc.0, pairs.0), half_sum(acc.1, pairs.1))
+    fn sums_dot<const N: usize>(self, acc: Self::Sums, w: [Self::Bytes; N], x: [i32; N]) -> Self::Sums {
+        let mut pairs = self.nibbles_start(0);
+        for i in 0..N {
+            pairs = self.nibbles_dot(pairs, w[i], x[i]);
         }
+        // SAFETY: `self` proves AVX2.
+        unsafe { (half_sum(acc.0, pairs.0), half_sum(acc.1, pairs.1)) }
     }
     #[inline(always)]
     fn sums_start8(self, _offset: i32) -> Self::Sums {

@@ -112,6 +112,28 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    fn with_bit<const QUAD: usize>(self, low: __m512i, tops: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512. As in `with_top`.
+        unsafe {
+            let moved = match QUAD {
+                0 => _mm512_slli_epi16::<4>(tops),
+                1 => _mm512_slli_epi16::<3>(tops),
+                2 => _mm512_slli_epi16::<2>(tops),
+                3 => _mm512_slli_epi16::<1>(tops),
+                4 => tops,
+                5 => _mm512_srli_epi16::<1>(tops),
+                6 => _mm512_srli_epi16::<2>(tops),
+                _ => _mm512_srli_epi16::<3>(tops),
+            };
+            _mm512_ternarylogic_epi32::<0xf8>(low, moved, _mm512_set1_epi8(0x10))
+        }
+    }
+    #[inline(always)]
+    fn store_bytes(self, b: __m512i, to: &mut [u8; 64]) {
+        // SAFETY: `self` proves AVX-512; the array is one vector long.
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), b) }
+    }
+    #[inline(always)]
     fn nibbles_start(self, offset: i32) -> __m512i {
         self.sums_start(offset)
     }
@@ -130,8 +152,12 @@ impl Simd for Avx512 {
         unsafe { _mm512_set1_epi32(offset) }
     }
     #[inline(always)]
-    fn sums_dot6(self, acc: __m512i, w: [__m512i; 2], x: [i32; 2]) -> __m512i {
-        self.nibbles_dot(self.nibbles_dot(acc, w[0], x[0]), w[1], x[1])
+    fn sums_dot<const N: usize>(self, acc: __m512i, w: [__m512i; N], x: [i32; N]) -> __m512i {
+        let mut acc = acc;
+        for i in 0..N {
+            acc = self.nibbles_dot(acc, w[i], x[i]);
+        }
+        acc
     }
     #[inline(always)]
     fn sums_start8(self, offset: i32) -> __m512i {

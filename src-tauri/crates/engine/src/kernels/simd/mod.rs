@@ -1,4 +1,4 @@
-//! Sixteen f32 lanes, three ways. Kernels that are not integer products are written once over [`Simd`].
+//! Sixteen f32 lanes, in several ways. Kernels that are not integer products are written once over [`Simd`].
 //!
 //! A value of a `Simd` type is a token: it can only be made (unsafely, by [`dispatch`]) where the CPU has the instructions,
 //! so holding one is the proof that its intrinsics may run. The generic kernels are `#[inline(always)]` and end up inside
@@ -9,6 +9,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 mod plain;
 
 pub(in crate::kernels) use plain::Plain;
@@ -56,6 +58,9 @@ pub(in crate::kernels) trait Simd: Copy + Send + Sync {
     fn high(self, b: Self::Bytes) -> Self::Bytes;
     /// `low | top << 4`, where top is bits 2·QUAD and 2·QUAD + 1 of every byte of `tops`, and low < 16.
     fn with_top<const QUAD: usize>(self, low: Self::Bytes, tops: Self::Bytes) -> Self::Bytes;
+    /// `low | bit << 4`, where bit is bit QUAD of every byte of `tops`, and low < 16.
+    fn with_bit<const QUAD: usize>(self, low: Self::Bytes, tops: Self::Bytes) -> Self::Bytes;
+    fn store_bytes(self, b: Self::Bytes, to: &mut [u8; 64]);
 
     fn nibbles_start(self, offset: i32) -> Self::Nibbles;
     fn nibbles_dot(self, acc: Self::Nibbles, w: Self::Bytes, x: i32) -> Self::Nibbles;
@@ -63,8 +68,8 @@ pub(in crate::kernels) trait Simd: Copy + Send + Sync {
     fn nibbles_end(self, acc: Self::Nibbles, offset: i32) -> Self::V;
 
     fn sums_start(self, offset: i32) -> Self::Sums;
-    /// Adds two steps of unsigned weights below 64.
-    fn sums_dot6(self, acc: Self::Sums, w: [Self::Bytes; 2], x: [i32; 2]) -> Self::Sums;
+    /// Adds N steps of unsigned weights so small that N·2·127 times the largest fits 16 bits: two of six bits, four of five.
+    fn sums_dot<const N: usize>(self, acc: Self::Sums, w: [Self::Bytes; N], x: [i32; N]) -> Self::Sums;
     /// For [`sums_dot8`](Self::sums_dot8); `offset` is -8·Σx over all its steps.
     fn sums_start8(self, offset: i32) -> Self::Sums;
     /// Adds a step of signed weights.
@@ -188,7 +193,7 @@ pub(in crate::kernels) fn bf16_to_f32(bits: u16) -> f32 {
 }
 
 #[cfg(target_arch = "x86_64")]
-use avx2::Avx2;
+use {avx2::Avx2, avxvnni::AvxVnni};
 #[cfg(target_arch = "x86_64")]
 pub(in crate::kernels) use avx512::Avx512;
 
@@ -209,6 +214,11 @@ pub(in crate::kernels) fn dispatch<K: Kernel>(tier: super::CpuTier, kernel: K) -
             // SAFETY: this function runs with these features.
             kernel.run(unsafe { Avx2::new() })
         }
+        #[target_feature(enable = "avxvnni,avx2,fma,f16c")]
+        fn avxvnni<K: Kernel>(kernel: K) -> K::Output {
+            // SAFETY: this function runs with these features.
+            kernel.run(unsafe { AvxVnni::new() })
+        }
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
         fn avx512<K: Kernel>(kernel: K) -> K::Output {
             // SAFETY: this function runs with these features.
@@ -219,6 +229,8 @@ pub(in crate::kernels) fn dispatch<K: Kernel>(tier: super::CpuTier, kernel: K) -
             CpuTier::Avx512Vnni | CpuTier::Amx if CpuTier::Avx512Vnni.is_supported() => {
                 return unsafe { avx512(kernel) };
             }
+            // SAFETY: as above.
+            CpuTier::AvxVnni if tier.is_supported() => return unsafe { avxvnni(kernel) },
             // SAFETY: as above.
             CpuTier::Avx2 if tier.is_supported() => return unsafe { avx2(kernel) },
             _ => {}

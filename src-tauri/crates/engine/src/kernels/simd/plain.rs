@@ -104,6 +104,16 @@ impl Simd for Plain {
         out
     }
     #[inline(always)]
+    fn with_bit<const QUAD: usize>(self, low: [u8; 64], tops: [u8; 64]) -> [u8; 64] {
+        let mut out = low;
+        out.iter_mut().zip(tops).for_each(|(v, top)| *v |= (top >> QUAD & 1) << 4);
+        out
+    }
+    #[inline(always)]
+    fn store_bytes(self, b: [u8; 64], to: &mut [u8; 64]) {
+        *to = b;
+    }
+    #[inline(always)]
     fn nibbles_start(self, offset: i32) -> [i32; LANES] {
         [offset; LANES]
     }
@@ -120,8 +130,8 @@ impl Simd for Plain {
         [offset; LANES]
     }
     #[inline(always)]
-    fn sums_dot6(self, acc: [i32; LANES], w: [[u8; 64]; 2], x: [i32; 2]) -> [i32; LANES] {
-        dot(dot(acc, w[0], x[0], i32::from), w[1], x[1], i32::from)
+    fn sums_dot<const N: usize>(self, acc: [i32; LANES], w: [[u8; 64]; N], x: [i32; N]) -> [i32; LANES] {
+        w.iter().zip(x).fold(acc, |acc, (w, x)| dot(acc, *w, x, i32::from))
     }
     #[inline(always)]
     fn sums_start8(self, _offset: i32) -> [i32; LANES] {

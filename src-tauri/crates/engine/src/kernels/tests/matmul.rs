@@ -3,55 +3,107 @@ use super::super::{Activation, CpuTier, KernelError, PackedMatrix, Pool, WeightT
 use super::{Rng, assert_close, bits, same_on_any_threads, tiers};
 use half::{bf16, f16};
 
-pub(super) const TYPES: [WeightType; 6] =
-    [WeightType::F32, WeightType::F16, WeightType::Bf16, WeightType::Q4_0, WeightType::Q8_0, WeightType::Q6K];
+pub(super) const TYPES: [WeightType; 11] = [
+    WeightType::F32,
+    WeightType::F16,
+    WeightType::Bf16,
+    WeightType::Q4_0,
+    WeightType::Q4_1,
+    WeightType::Q5_0,
+    WeightType::Q5_1,
+    WeightType::Q8_0,
+    WeightType::Q4K,
+    WeightType::Q5K,
+    WeightType::Q6K,
+];
 
-/// Random ggml bytes of one row. Quantized blocks get arbitrary quants and a scale that is a plain number.
-fn random_row(rng: &mut Rng, dtype: WeightType, cols: usize) -> Vec<u8> {
-    let scale = |rng: &mut Rng| f16::from_f32(rng.unit() * 0.05).to_le_bytes();
-    let mut row = Vec::new();
-    let raw = |rng: &mut Rng, n: usize| (0..n).map(|_| rng.next() as u8).collect::<Vec<_>>();
+/// Weights in a block, its bytes, and where in it its f16 scales are (d, then m or dmin).
+fn layout(dtype: WeightType) -> (usize, usize, &'static [usize]) {
     match dtype {
-        WeightType::F32 => (0..cols).for_each(|_| row.extend(rng.unit().to_le_bytes())),
-        WeightType::F16 => (0..cols).for_each(|_| row.extend(f16::from_f32(rng.unit()).to_le_bytes())),
-        WeightType::Bf16 => (0..cols).for_each(|_| row.extend(bf16::from_f32(rng.unit()).to_le_bytes())),
-        WeightType::Q4_0 => (0..cols / 32).for_each(|_| {
-            row.extend(scale(rng));
-            row.extend(raw(rng, 16));
-        }),
-        WeightType::Q8_0 => (0..cols / 32).for_each(|_| {
-            row.extend(scale(rng));
-            row.extend(raw(rng, 32));
-        }),
-        WeightType::Q6K => (0..cols / 256).for_each(|_| {
-            row.extend(raw(rng, 128 + 64 + 16));
-            row.extend(scale(rng));
-        }),
+        WeightType::Q4_0 => (32, 18, &[0]),
+        WeightType::Q4_1 => (32, 20, &[0, 2]),
+        WeightType::Q5_0 => (32, 22, &[0]),
+        WeightType::Q5_1 => (32, 24, &[0, 2]),
+        WeightType::Q8_0 => (32, 34, &[0]),
+        WeightType::Q4K => (256, 144, &[0, 2]),
+        WeightType::Q5K => (256, 176, &[0, 2]),
+        WeightType::Q6K => (256, 210, &[208]),
+        WeightType::F32 | WeightType::F16 | WeightType::Bf16 => unreachable!("has no blocks"),
     }
-    row
+}
+
+/// Random ggml bytes of one row. Quantized blocks get arbitrary quants and scales that are plain numbers.
+fn random_row(rng: &mut Rng, dtype: WeightType, cols: usize) -> Vec<u8> {
+    match dtype {
+        WeightType::F32 => (0..cols).flat_map(|_| rng.unit().to_le_bytes()).collect(),
+        WeightType::F16 => (0..cols).flat_map(|_| f16::from_f32(rng.unit()).to_le_bytes()).collect(),
+        WeightType::Bf16 => (0..cols).flat_map(|_| bf16::from_f32(rng.unit()).to_le_bytes()).collect(),
+        _ => {
+            let (_, bytes, scales) = layout(dtype);
+            let mut row: Vec<u8> = (0..dtype.row_bytes(cols)).map(|_| rng.next() as u8).collect();
+            for block in row.chunks_exact_mut(bytes) {
+                for at in scales {
+                    block[*at..at + 2].copy_from_slice(&f16::from_f32(rng.unit() * 0.05).to_le_bytes());
+                }
+            }
+            row
+        }
+    }
+}
+
+fn half(b: &[u8]) -> f32 {
+    f16::from_le_bytes([b[0], b[1]]).to_f32()
 }
 
 /// ggml's own dequantization, written from its definition.
 fn dequantize(dtype: WeightType, row: &[u8]) -> Vec<f32> {
-    let half = |b: &[u8]| f16::from_le_bytes([b[0], b[1]]).to_f32();
+    let blocks = |f: fn(&[u8]) -> Vec<f32>| row.chunks_exact(layout(dtype).1).flat_map(f).collect();
     match dtype {
         WeightType::F32 => row.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
         WeightType::F16 => row.chunks_exact(2).map(half).collect(),
         WeightType::Bf16 => row.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
-        WeightType::Q4_0 => row
-            .chunks_exact(18)
-            .flat_map(|b| {
-                let d = half(b);
-                let low = b[2..].iter().map(move |q| (i32::from(q & 15) - 8) as f32 * d);
-                let high = b[2..].iter().map(move |q| (i32::from(q >> 4) - 8) as f32 * d);
-                low.chain(high)
-            })
-            .collect(),
-        WeightType::Q8_0 => {
-            row.chunks_exact(34).flat_map(|b| b[2..].iter().map(|q| f32::from(*q as i8) * half(b))).collect()
-        }
-        WeightType::Q6K => row.chunks_exact(210).flat_map(dequantize_q6_k_block).collect(),
+        WeightType::Q4_0 => blocks(|b| dequantize_block(half(b), -8.0 * half(b), None, &b[2..])),
+        WeightType::Q4_1 => blocks(|b| dequantize_block(half(b), half(&b[2..]), None, &b[4..])),
+        WeightType::Q5_0 => blocks(|b| dequantize_block(half(b), -16.0 * half(b), Some(&b[2..6]), &b[6..])),
+        WeightType::Q5_1 => blocks(|b| dequantize_block(half(b), half(&b[2..]), Some(&b[4..8]), &b[8..])),
+        WeightType::Q8_0 => blocks(|b| b[2..].iter().map(|q| f32::from(*q as i8) * half(b)).collect()),
+        WeightType::Q4K => blocks(|b| dequantize_k_block(b, None, &b[16..])),
+        WeightType::Q5K => blocks(|b| dequantize_k_block(b, Some(&b[16..48]), &b[48..])),
+        WeightType::Q6K => blocks(|b| dequantize_q6_k_block(b).to_vec()),
     }
+}
+
+/// `dequantize_row_q4_0`, `_q4_1`, `_q5_0` and `_q5_1` of ggml-quants.c: d·q + m, with the fifth bits in `qh`.
+fn dequantize_block(d: f32, m: f32, qh: Option<&[u8]>, qs: &[u8]) -> Vec<f32> {
+    let fifth = |i: usize| qh.map_or(0, |qh| qh[i / 8] >> (i % 8) & 1) << 4;
+    let low = (0..16).map(|i| qs[i] & 15 | fifth(i));
+    let high = (0..16).map(|i| qs[i] >> 4 | fifth(i + 16));
+    low.chain(high).map(|q| d * f32::from(q) + m).collect()
+}
+
+/// `dequantize_row_q4_K` and `dequantize_row_q5_K` of ggml-quants.c, line by line.
+fn dequantize_k_block(block: &[u8], qh: Option<&[u8]>, qs: &[u8]) -> Vec<f32> {
+    let (d, min, scales) = (half(block), half(&block[2..]), &block[4..16]);
+    let get_scale_min_k4 = |j: usize| {
+        if j < 4 {
+            return (scales[j] & 63, scales[j + 4] & 63);
+        }
+        let (low, sc, m) = (scales[j + 4], scales[j - 4] >> 6, scales[j] >> 6);
+        ((low & 0xF) | (sc << 4), (low >> 4) | (m << 4))
+    };
+    let mut y = Vec::new();
+    let (mut u1, mut u2) = (1u8, 2u8);
+    for (is, ql) in qs.chunks_exact(32).enumerate() {
+        let fifth = |l: usize, u: u8| qh.map_or(0, |qh| if qh[l] & u != 0 { 16 } else { 0 });
+        let (sc, m) = get_scale_min_k4(2 * is);
+        let (d1, m1) = (d * f32::from(sc), min * f32::from(m));
+        let (sc, m) = get_scale_min_k4(2 * is + 1);
+        let (d2, m2) = (d * f32::from(sc), min * f32::from(m));
+        y.extend((0..32).map(|l| d1 * f32::from((ql[l] & 0xF) + fifth(l, u1)) - m1));
+        y.extend((0..32).map(|l| d2 * f32::from((ql[l] >> 4) + fifth(l, u2)) - m2));
+        (u1, u2) = (u1 << 2, u2 << 2);
+    }
+    y
 }
 
 /// `dequantize_row_q6_K` of ggml-quants.c, line by line.
@@ -144,7 +196,7 @@ fn bf16_ties_away(w: f32) -> f64 {
 /// Products of at least so many rows of this type are multiplied as any larger number of rows.
 pub(super) fn least_rows(tier: CpuTier, dtype: WeightType) -> usize {
     #[cfg(target_arch = "x86_64")]
-    if tier == CpuTier::Amx && dtype != WeightType::F32 {
+    if tier == CpuTier::Amx && super::super::amx::has_tiles_of(dtype) {
         return super::super::amx::MIN_ROWS;
     }
     let _ = (tier, dtype);
@@ -153,7 +205,10 @@ pub(super) fn least_rows(tier: CpuTier, dtype: WeightType) -> usize {
 
 /// Column counts that are legal for the type, odd ones first.
 fn columns(dtype: WeightType) -> &'static [usize] {
-    if dtype == WeightType::Q6K { &[256, 768] } else { &[32, 96, 160, 768] }
+    match dtype {
+        WeightType::Q4K | WeightType::Q5K | WeightType::Q6K => &[256, 768],
+        _ => &[32, 96, 160, 768],
+    }
 }
 
 #[test]
@@ -180,7 +235,7 @@ fn products_agree_with_f64_on_every_tier_and_odd_size() {
         for &cols in columns(dtype) {
             for rows in [1, 16, 24, 40, 67] {
                 let case = Case::new(&mut rng, dtype, rows, cols);
-                for m in [1, 2, 3, 7, 13, 33] {
+                for m in [1, 2, 3, 7, 13, 33, 70] {
                     let x = rng.vec(m * cols, 3.0);
                     for tier in tiers() {
                         let (want, size) = case.reference(tier, &x);
@@ -222,13 +277,14 @@ fn a_row_has_the_same_bits_alone_and_among_others_and_on_any_threads() {
 
 #[test]
 fn extreme_quants_do_not_overflow() {
-    for dtype in [WeightType::Q4_0, WeightType::Q8_0, WeightType::Q6K] {
+    for dtype in TYPES.into_iter().filter(|t| t.is_quantized()) {
         for fill in [0x00u8, 0x7f, 0x80, 0xff] {
             let mut source = vec![fill; 24 * dtype.row_bytes(512)];
-            let block = dtype.row_bytes(256) / if dtype == WeightType::Q6K { 1 } else { 8 };
-            for block in source.chunks_exact_mut(block) {
-                let at = if dtype == WeightType::Q6K { 208 } else { 0 };
-                block[at..at + 2].copy_from_slice(&f16::ONE.to_le_bytes());
+            let (_, bytes, scales) = layout(dtype);
+            for block in source.chunks_exact_mut(bytes) {
+                for at in scales {
+                    block[*at..at + 2].copy_from_slice(&f16::ONE.to_le_bytes());
+                }
             }
             let weights =
                 source.chunks_exact(dtype.row_bytes(512)).flat_map(|r| dequantize(dtype, r)).collect();
@@ -288,16 +344,13 @@ fn quantized_activations_have_the_same_bits_on_every_tier() {
 }
 
 #[test]
-fn a_packed_matrix_takes_the_bits_a_weight_that_it_promises() {
+fn a_packed_matrix_takes_the_bytes_that_it_has_in_the_file() {
     let pool = Pool::new(2);
-    for (dtype, eighths) in [(WeightType::Q4_0, 36), (WeightType::Q8_0, 68), (WeightType::F16, 128)] {
+    for dtype in TYPES {
         let source = vec![0; 64 * dtype.row_bytes(512)];
         let packed = PackedMatrix::pack(dtype, 64, 512, &source, CpuTier::detect(), &pool).unwrap();
-        assert_eq!(packed.bytes() * 64, 64 * 512 * eighths, "{dtype:?}");
+        assert_eq!(packed.bytes(), source.len(), "{dtype:?}");
     }
-    let source = vec![0; 64 * WeightType::Q6K.row_bytes(512)];
-    let packed = PackedMatrix::pack(WeightType::Q6K, 64, 512, &source, CpuTier::detect(), &pool).unwrap();
-    assert_eq!(packed.bytes(), source.len());
 }
 
 #[test]
@@ -328,7 +381,8 @@ fn wrong_shapes_are_errors() {
 fn matrices_of_one_pool_keep_apart_and_outlive_it() {
     let mut rng = Rng(6);
     let pool = Pool::new(2);
-    let cases: Vec<Case> = (0..40).map(|i| Case::new(&mut rng, TYPES[i % 6], 1 + i * 7, 256)).collect();
+    let cases: Vec<Case> =
+        (0..40).map(|i| Case::new(&mut rng, TYPES[i % TYPES.len()], 1 + i * 7, 256)).collect();
     let pack =
         |c: &Case| PackedMatrix::pack(c.dtype, c.rows, c.cols, &c.source, CpuTier::detect(), &pool).unwrap();
     let packed: Vec<PackedMatrix> = cases.iter().map(pack).collect();

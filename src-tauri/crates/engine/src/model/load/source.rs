@@ -101,7 +101,12 @@ pub(super) fn weight_type(tensor: &TensorInfo) -> Result<WeightType, EngineError
         GgmlType::F16 => Ok(WeightType::F16),
         GgmlType::Bf16 => Ok(WeightType::Bf16),
         GgmlType::Q4_0 => Ok(WeightType::Q4_0),
+        GgmlType::Q4_1 => Ok(WeightType::Q4_1),
+        GgmlType::Q5_0 => Ok(WeightType::Q5_0),
+        GgmlType::Q5_1 => Ok(WeightType::Q5_1),
         GgmlType::Q8_0 => Ok(WeightType::Q8_0),
+        GgmlType::Q4K => Ok(WeightType::Q4K),
+        GgmlType::Q5K => Ok(WeightType::Q5K),
         GgmlType::Q6K => Ok(WeightType::Q6K),
         other => {
             Err(EngineError::UnsupportedType { tensor: tensor.name.clone(), dtype: other.name().to_owned() })

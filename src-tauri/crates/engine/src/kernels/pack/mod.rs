@@ -2,13 +2,18 @@
 //!
 //! | type | panel of 16 rows | bits a weight |
 //! |---|---|---|
-//! | Q4_0 | tiles of 64 k: 2×16 f16 scales, then 8 vectors of 16×4 bytes (two nibbles each) | 4.5, as in the file |
-//! | Q8_0 | tiles of 64 k: 2×16 f16 scales, then 16 vectors of 16×4 bytes | 8.5, as in the file |
-//! | Q6_K | tiles of 64 k: 4×16 i8 sub-scales, then per 16 k two vectors of nibbles and one of 2-bit tops; f16 super-scales at the panel's end | 6.5625, as in the file |
+//! | Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 | tiles of 64 k: 2×16 f16 scales, 2×16 f16 minima (the types `_1`), two blocks of quants (`blocks`) | 4.5, 5, 5.5, 6, 8.5 |
+//! | Q4_K, Q5_K | tiles of 256 k: 16 f16 scales and minima, 8×16 six-bit scales and minima, eight blocks of quants (`k_quants`) | 4.5, 5.5 |
+//! | Q6_K | tiles of 64 k: 4×16 i8 sub-scales, then per 16 k two vectors of nibbles and one of 2-bit tops; f16 super-scales at the panel's end | 6.5625 |
 //! | F32, F16, BF16 | `[k][16]` | 32, 16, 16 |
+//!
+//! The bits are those of the file, to the byte, in another order.
 //!
 //! A vector of 64 bytes holds, for each of the 16 rows, 4 consecutive k: what one `vpdpbusd` takes. The last panel is
 //! padded with rows of zeros, and the last tile of an odd number of 32-blocks with a block of zeros.
+mod blocks;
+mod k_quants;
+
 use super::bytes::{AlignedBytes, cast};
 use super::error::check_len;
 use super::simd::{LANES, bf16_to_f32, f16_to_f32};
@@ -21,7 +26,12 @@ pub enum WeightType {
     F16,
     Bf16,
     Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
     Q8_0,
+    Q4K,
+    Q5K,
     Q6K,
 }
 
@@ -32,7 +42,12 @@ impl WeightType {
             WeightType::F32 => (1, 4),
             WeightType::F16 | WeightType::Bf16 => (1, 2),
             WeightType::Q4_0 => (32, 18),
+            WeightType::Q4_1 => (32, 20),
+            WeightType::Q5_0 => (32, 22),
+            WeightType::Q5_1 => (32, 24),
             WeightType::Q8_0 => (32, 34),
+            WeightType::Q4K => (256, 144),
+            WeightType::Q5K => (256, 176),
             WeightType::Q6K => (256, 210),
         }
     }
@@ -58,19 +73,25 @@ impl WeightType {
         match self {
             WeightType::F32 => cols * LANES * 4,
             WeightType::F16 | WeightType::Bf16 => cols * LANES * 2,
-            WeightType::Q4_0 => cols.div_ceil(TILE_K) * Q4_TILE,
-            WeightType::Q8_0 => cols.div_ceil(TILE_K) * Q8_TILE,
             WeightType::Q6K => cols / TILE_K * Q6_TILE + (cols / 256 * Q6_SUPER).next_multiple_of(64),
+            WeightType::Q4K | WeightType::Q5K => self.row_bytes(cols) * LANES,
+            _ => self.row_bytes(cols.next_multiple_of(TILE_K)) * LANES,
         }
     }
 }
 
-/// k of a Q4_0 or Q8_0 tile: two blocks of 32.
-pub(super) const TILE_K: usize = 64;
-/// Bytes of a tile's 2×16 f16 scales.
+/// k of a tile of the types with blocks of 32: two blocks.
+const TILE_K: usize = 64;
+/// Bytes of the f16 scales, or the f16 minima, of such a tile.
 pub(super) const TILE_SCALES: usize = 64;
-pub(super) const Q4_TILE: usize = TILE_SCALES + 8 * 64;
-pub(super) const Q8_TILE: usize = TILE_SCALES + 16 * 64;
+/// Bytes of a block's 32 k for 16 rows, in four bits, five or eight.
+pub(super) const BLOCK_4: usize = 4 * 64;
+pub(super) const BLOCK_5: usize = 64 + BLOCK_4;
+pub(super) const BLOCK_8: usize = 8 * 64;
+/// Bytes before the blocks of a Q4_K or Q5_K tile: 16 f16 scales and minima, then the six-bit ones of eight blocks.
+pub(super) const K_HEAD: usize = 256;
+pub(super) const Q4K_TILE: usize = K_HEAD + 8 * BLOCK_4;
+pub(super) const Q5K_TILE: usize = K_HEAD + 8 * BLOCK_5;
 /// Bytes of a Q6_K tile's 4 sub-blocks × 16 rows of i8 scales.
 pub(super) const Q6_SCALES: usize = 64;
 /// Bytes of one sub-block of 16 k: two vectors of nibbles, one of two-bit tops.
@@ -170,9 +191,14 @@ impl PackedMatrix {
             WeightType::F32 => gather(cast::<f32>(panel), r, out, |v| v),
             WeightType::F16 => gather(cast::<u16>(panel), r, out, f16_to_f32),
             WeightType::Bf16 => gather(cast::<u16>(panel), r, out, bf16_to_f32),
-            WeightType::Q4_0 => unpack_q4_0(panel, r, out),
-            WeightType::Q8_0 => unpack_q8_0(panel, r, out),
-            WeightType::Q6K => unpack_q6_k(panel, r, out),
+            WeightType::Q4_0 => blocks::Q4_0.unpack(panel, r, out),
+            WeightType::Q4_1 => blocks::Q4_1.unpack(panel, r, out),
+            WeightType::Q5_0 => blocks::Q5_0.unpack(panel, r, out),
+            WeightType::Q5_1 => blocks::Q5_1.unpack(panel, r, out),
+            WeightType::Q8_0 => blocks::Q8_0.unpack(panel, r, out),
+            WeightType::Q4K => k_quants::unpack::<BLOCK_4, Q4K_TILE>(panel, r, out),
+            WeightType::Q5K => k_quants::unpack::<BLOCK_5, Q5K_TILE>(panel, r, out),
+            WeightType::Q6K => k_quants::unpack_q6_k(panel, r, out),
         }
         Ok(())
     }
@@ -182,9 +208,14 @@ fn pack_row(dtype: WeightType, cols: usize, from: &[u8], r: usize, panel: &mut [
     match dtype {
         WeightType::F32 => scatter::<4>(from, r, panel),
         WeightType::F16 | WeightType::Bf16 => scatter::<2>(from, r, panel),
-        WeightType::Q4_0 => pack_q4_0(from, r, panel),
-        WeightType::Q8_0 => pack_q8_0(from, r, panel),
-        WeightType::Q6K => pack_q6_k(from, cols / 256, r, panel),
+        WeightType::Q4_0 => blocks::Q4_0.pack(from, r, panel),
+        WeightType::Q4_1 => blocks::Q4_1.pack(from, r, panel),
+        WeightType::Q5_0 => blocks::Q5_0.pack(from, r, panel),
+        WeightType::Q5_1 => blocks::Q5_1.pack(from, r, panel),
+        WeightType::Q8_0 => blocks::Q8_0.pack(from, r, panel),
+        WeightType::Q4K => k_quants::pack::<144, Q4K_TILE>(from, r, panel),
+        WeightType::Q5K => k_quants::pack::<176, Q5K_TILE>(from, r, panel),
+        WeightType::Q6K => k_quants::pack_q6_k(from, cols / 256, r, panel),
     }
 }
 
@@ -204,106 +235,5 @@ fn reversed<const SIZE: usize>(mut value: [u8; SIZE]) -> [u8; SIZE] {
 fn gather<T: Copy>(panel: &[T], r: usize, out: &mut [f32], widen: impl Fn(T) -> f32) {
     for (lanes, v) in panel.chunks_exact(LANES).zip(out) {
         *v = widen(lanes[r]);
-    }
-}
-
-/// ggml's block_q4_0: f16 d, 16 bytes; the low nibble of byte i is weight i, the high one weight i + 16. The 16 bytes
-/// become 4 dwords of 4 vectors, unchanged.
-fn pack_q4_0(from: &[u8], r: usize, panel: &mut [u8]) {
-    for (b, block) in from.chunks_exact(18).enumerate() {
-        let tile = &mut panel[b / 2 * Q4_TILE..][..Q4_TILE];
-        put_scale(tile, b % 2, r, block);
-        for (j, quads) in block[2..].chunks_exact(4).enumerate() {
-            let at = TILE_SCALES + (b % 2 * 4 + j) * 64 + r * 4;
-            tile[at..at + 4].copy_from_slice(quads);
-        }
-    }
-}
-
-fn unpack_q4_0(panel: &[u8], r: usize, out: &mut [f32]) {
-    for (b, out) in out.chunks_exact_mut(32).enumerate() {
-        let tile = &panel[b / 2 * Q4_TILE..][..Q4_TILE];
-        let d = get_scale(tile, b % 2, r);
-        for i in 0..16 {
-            let byte = tile[TILE_SCALES + (b % 2 * 4 + i / 4) * 64 + r * 4 + i % 4];
-            out[i] = d * f32::from((byte & 15) as i8 - 8);
-            out[i + 16] = d * f32::from((byte >> 4) as i8 - 8);
-        }
-    }
-}
-
-/// ggml's block_q8_0: f16 d, 32 i8.
-fn pack_q8_0(from: &[u8], r: usize, panel: &mut [u8]) {
-    for (b, block) in from.chunks_exact(34).enumerate() {
-        let tile = &mut panel[b / 2 * Q8_TILE..][..Q8_TILE];
-        put_scale(tile, b % 2, r, block);
-        for (j, quads) in block[2..].chunks_exact(4).enumerate() {
-            let at = TILE_SCALES + (b % 2 * 8 + j) * 64 + r * 4;
-            tile[at..at + 4].copy_from_slice(quads);
-        }
-    }
-}
-
-fn unpack_q8_0(panel: &[u8], r: usize, out: &mut [f32]) {
-    for (b, out) in out.chunks_exact_mut(32).enumerate() {
-        let tile = &panel[b / 2 * Q8_TILE..][..Q8_TILE];
-        let d = get_scale(tile, b % 2, r);
-        for (i, v) in out.iter_mut().enumerate() {
-            *v = d * f32::from(tile[TILE_SCALES + (b % 2 * 8 + i / 4) * 64 + r * 4 + i % 4] as i8);
-        }
-    }
-}
-
-fn put_scale(tile: &mut [u8], half: usize, r: usize, block: &[u8]) {
-    let d = u16::from_le_bytes([block[0], block[1]]).to_ne_bytes();
-    tile[half * 32 + r * 2..][..2].copy_from_slice(&d);
-}
-
-fn get_scale(tile: &[u8], half: usize, r: usize) -> f32 {
-    f16_to_f32(cast::<u16>(&tile[..TILE_SCALES])[half * LANES + r])
-}
-
-/// ggml's block_q6_K: ql[128], qh[64], 16 i8 scales, f16 d. Weight i of 256 is `d · scale[i/16] · (q - 32)`, where q's low
-/// nibble is in ql and its top two bits in qh, in an interleaved order that [`q6_of`] resolves.
-fn pack_q6_k(from: &[u8], supers: usize, r: usize, panel: &mut [u8]) {
-    for (b, block) in from.chunks_exact(210).enumerate() {
-        let d = u16::from_le_bytes([block[208], block[209]]).to_ne_bytes();
-        panel[supers * 4 * Q6_TILE + b * Q6_SUPER + r * 2..][..2].copy_from_slice(&d);
-        for s in 0..16 {
-            let tile = &mut panel[(b * 4 + s / 4) * Q6_TILE..][..Q6_TILE];
-            tile[s % 4 * LANES + r] = block[192 + s];
-            let sub = &mut tile[Q6_SCALES + s % 4 * Q6_SUB..][..Q6_SUB];
-            let q = |k: usize| q6_of(block, s * 16 + k);
-            for i in 0..8 {
-                sub[i / 4 * 64 + r * 4 + i % 4] = q(i) & 15 | q(8 + i) << 4;
-            }
-            for i in 0..4 {
-                let top = |v: usize| q(4 * v + i) >> 4;
-                sub[128 + r * 4 + i] = top(0) | top(1) << 2 | top(2) << 4 | top(3) << 6;
-            }
-        }
-    }
-}
-
-/// The six bits of weight `i` of a ggml block.
-fn q6_of(block: &[u8], i: usize) -> u8 {
-    let (half, part, l) = (i / 128, i % 128 / 32, i % 32);
-    let low = block[half * 64 + part % 2 * 32 + l] >> (part / 2 * 4) & 15;
-    let top = block[128 + half * 32 + l] >> (part * 2) & 3;
-    low | top << 4
-}
-
-fn unpack_q6_k(panel: &[u8], r: usize, out: &mut [f32]) {
-    let tiles = out.len() / TILE_K;
-    for (sub, out) in out.chunks_exact_mut(16).enumerate() {
-        let d = f16_to_f32(cast::<u16>(&panel[tiles * Q6_TILE + sub / 16 * Q6_SUPER..][..Q6_SUPER])[r]);
-        let tile = &panel[sub / 4 * Q6_TILE..][..Q6_TILE];
-        let d = d * f32::from(tile[sub % 4 * LANES + r] as i8);
-        let sub = &tile[Q6_SCALES + sub % 4 * Q6_SUB..][..Q6_SUB];
-        for (k, v) in out.iter_mut().enumerate() {
-            let low = sub[k % 8 / 4 * 64 + r * 4 + k % 4] >> (k / 8 * 4) & 15;
-            let top = sub[128 + r * 4 + k % 4] >> (k / 4 * 2) & 3;
-            *v = d * f32::from((low | top << 4) as i8 - 32);
-        }
     }
 }
