@@ -1,7 +1,9 @@
 //! The model file: mapped read-only, validated, hashed on demand.
 use crate::EngineError;
 use chimera_gguf::{Gguf, Limits, ModelError, TensorInfo, ValidModel};
-use memmap2::{Mmap, UncheckedAdvice};
+use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -60,9 +62,20 @@ impl WeightFile {
 
     /// Gives the pages of the map back to the system: the packed copy is what is used from now on.
     pub fn release(&self) {
+        self.release_part(&self.map);
+    }
+
+    /// The same for a part of what [`data`](Self::data) gave, as soon as it was packed. It may begin inside a page, whose
+    /// other bytes are read again when they are touched.
+    pub fn release_part(&self, part: &[u8]) {
+        let offset = (part.as_ptr() as usize).wrapping_sub(self.map.as_ptr() as usize);
+        if offset.checked_add(part.len()).is_none_or(|end| end > self.map.len()) {
+            return;
+        }
         // SAFETY: a read-only, file-backed map: dropped pages are read from the file again when they are touched.
+        #[cfg(unix)]
         #[allow(unsafe_code)]
-        let _ = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
+        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, part.len()) };
     }
 
     /// Differs when the file was replaced or written to since.

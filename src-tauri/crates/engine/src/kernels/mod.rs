@@ -1,8 +1,8 @@
 //! The hot path: quantized products, norms, convolution, scan, rotation and attention, per CPU tier, on one pool of threads.
 //!
 //! # How it is built
-//! - Kernels are written once over sixteen lanes (`simd`) and instantiated for each [`CpuTier`]: plain Rust, AVX2, AVX-512 VNNI; AMX
-//!   multiplies many rows its own way (`amx`).
+//! - Kernels are written once over sixteen lanes (`simd`) and instantiated for each [`CpuTier`]: plain Rust, AVX2, AVX-VNNI,
+//!   AVX-512 VNNI; AMX multiplies many rows its own way (`amx`).
 //!   No kernel depends on `target-cpu`; `dispatch` asks the CPU before it enters a `#[target_feature]` function.
 //! - Weights are repacked once, in the bits they have in the file (`pack`); activations are quantized once and shared by
 //!   several products ([`Activation`]).
@@ -20,8 +20,12 @@
 //! - Against this module's plain Rust on the same CPU: Q4_0 decode 28 times (AVX2 28), prefill 50 to 70 times (AVX2 30).
 //! - What costs bandwidth: software prefetch (Q4_0 18 to 13 GB/s; only Q6_K on AVX2 gains by it, from far ahead), two panels at once (29 to 15), the two-bit tops of Q6_K in
 //!   a region of their own (23 to 10), 4 kB pages (29 to 26 for Q4_0, 31 to 15 for F32).
-//! - Prefill, Q4_0: 280 to 350 GFLOP/s, of about 400 that `vpdpbusd` leaves beside the two float operations a block needs.
-//!   Taking all 512 rows through a panel pair before the next cost a third; 48 at a time cost nothing.
+//! - From cache, 4096×1024, GB/s of weights for one row, then GFLOP/s for 8 and 48 rows. AVX-512: Q4_0 67, 350, 314; Q8_0 77, 324,
+//!   285; Q4_K 49, 291, 273; Q5_K 44, 271, 243; Q6_K 42, 169, 151. AVX2: Q4_0 45, 199, 175; Q8_0 55, 123, 121; Q4_K 34, 137, 171;
+//!   Q5_K 28, 160, 144; Q6_K 29, 118, 110. AVX-VNNI has not been timed.
+//! - Tiles of one panel and four rows are as fast as or faster than two panels and six on AVX-512 (8 rows: Q4_0 11%, Q8_0 24%,
+//!   Q5_K 30%; 48 rows: equal to 14%); eight rows on AVX2 gain 11 to 27% over four in all but Q8_0 and the floats.
+//! - All 512 rows through a panel before the next cost a third; 48 at a time cost nothing.
 //! - Scan 11 to 13 µs a token and layer (H 24, P 64, N 128), four tokens a pass over the state: 36,900 vector operations, three
 //!   quarters or more of what one FMA a cycle allows. dt and dA on vectors instead of scalars took 2 to 3% off prefill.
 //! - Attention 9.5 µs a token and layer at 256 positions, 180 µs at 4096 (12 heads, f16 keys): 387,000 FMAs, so the multipliers,
@@ -30,7 +34,7 @@
 //! - A closure over vectors that LLVM does not inline loses the target features: silu ran 35 times slower (`simd`).
 //!
 //! # Not here yet
-//! NEON, AVX-VNNI; K-quants other than Q6_K; the chunked form of the scan (it would change bits with the chunking).
+//! NEON; Q2_K, Q3_K and the IQ types; tiles of AMX from Q4_K, Q5_K, Q4_1, Q5_0, Q5_1 (they go the way of AVX-512); the chunked form of the scan (it would change bits with the chunking).
 // Loops over the rows, panels and vectors of a register tile have constant lengths and index several arrays at once: written
 // so, they unroll and the arrays become registers.
 #![allow(clippy::needless_range_loop)]

@@ -41,6 +41,7 @@ impl Lanes<{ 2 * LANES }> for Bf16 {
 macro_rules! format {
     ($($name:ident: $bytes:literal;)+) => { $(
         impl Format for $name {
+            const TALL: bool = false;
             #[inline(always)]
             fn product<S: Simd, const NP: usize, const R: usize>(
                 self,

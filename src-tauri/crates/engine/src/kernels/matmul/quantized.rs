@@ -309,8 +309,9 @@ fn six_bits<S: Simd>(s: S, head: &[u8]) -> [[u8; 64]; 4] {
 }
 
 macro_rules! format {
-    ($($name:ident = $frame:ident::<$($param:tt),+>;)+) => { $(
+    ($($name:ident = $frame:ident::<$quants:ident, $block:ident, $($param:tt),+>;)+) => { $(
         impl Format for $name {
+            const TALL: bool = $block != BLOCK_8;
             #[inline(always)]
             fn product<S: Simd, const NP: usize, const R: usize>(
                 self,
@@ -319,7 +320,7 @@ macro_rules! format {
                 act: &Activation,
                 first: usize,
             ) -> [[S::V; NP]; R] {
-                $frame::<S, $($param),+, NP, R>(s, w, act, first)
+                $frame::<S, $quants, $block, $($param),+, NP, R>(s, w, act, first)
             }
         }
     )+ };
@@ -335,6 +336,7 @@ format! {
 }
 
 impl Format for Q6K {
+    const TALL: bool = true;
     #[inline(always)]
     fn product<S: Simd, const NP: usize, const R: usize>(
         self,

@@ -80,6 +80,8 @@ impl WeightType {
     }
 }
 
+/// Bytes of the file that are packed before its pages are given back.
+const BAND: usize = 8 << 20;
 /// k of a tile of the types with blocks of 32: two blocks.
 const TILE_K: usize = 64;
 /// Bytes of the f16 scales, or the f16 minima, of such a tile.
@@ -122,6 +124,20 @@ impl PackedMatrix {
         tier: CpuTier,
         pool: &Pool,
     ) -> Result<Self, KernelError> {
+        Self::pack_in_bands(dtype, rows, cols, source, tier, pool, &|_| ())
+    }
+
+    /// As [`pack`](Self::pack), and tells of every part of `source` as soon as it is not needed any more: so little of it is
+    /// in memory at any time, if it is a map of a file.
+    pub fn pack_in_bands(
+        dtype: WeightType,
+        rows: usize,
+        cols: usize,
+        source: &[u8],
+        tier: CpuTier,
+        pool: &Pool,
+        done: &dyn Fn(&[u8]),
+    ) -> Result<Self, KernelError> {
         if rows == 0 || cols == 0 {
             return Err(KernelError::Empty { rows, cols });
         }
@@ -136,12 +152,18 @@ impl PackedMatrix {
         }
         let panel_bytes = dtype.panel_bytes(cols);
         let mut data = pool.memory(rows.div_ceil(LANES) * panel_bytes)?;
-        pool.run_mut(data.bytes_mut(), panel_bytes, |panel, to| {
-            let end = rows.min((panel + 1) * LANES);
-            for row in panel * LANES..end {
-                pack_row(dtype, cols, &source[row * row_bytes..(row + 1) * row_bytes], row % LANES, to);
-            }
-        });
+        let band = (BAND / (row_bytes * LANES)).max(1);
+        for (to, from) in
+            data.bytes_mut().chunks_mut(band * panel_bytes).zip(source.chunks(band * LANES * row_bytes))
+        {
+            pool.run_mut(to, panel_bytes, |panel, to| {
+                let rows = from.chunks_exact(row_bytes).skip(panel * LANES).take(LANES);
+                for (r, row) in rows.enumerate() {
+                    pack_row(dtype, cols, row, r, to);
+                }
+            });
+            done(from);
+        }
         Ok(PackedMatrix { dtype, rows, cols, tier: tier.or_supported(), panel_bytes, data })
     }
 

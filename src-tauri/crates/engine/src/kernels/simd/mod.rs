@@ -48,8 +48,8 @@ pub(in crate::kernels) trait Simd: Copy + Send + Sync {
     type Nibbles: Copy;
     /// Sixteen i32.
     type Sums: Copy;
-    /// Whether there are registers for 12 outputs and their integer sums (32 of them), or for fewer (16).
-    const WIDE: bool;
+    /// Whether a tile of eight rows can be worth its spills: quants take many instructions a step, which the rows share.
+    const TALL: bool;
 
     fn load_bytes(self, from: &[u8; 64]) -> Self::Bytes;
     /// The low four bits of every byte.
@@ -193,9 +193,9 @@ pub(in crate::kernels) fn bf16_to_f32(bits: u16) -> f32 {
 }
 
 #[cfg(target_arch = "x86_64")]
-use {avx2::Avx2, avxvnni::AvxVnni};
-#[cfg(target_arch = "x86_64")]
 pub(in crate::kernels) use avx512::Avx512;
+#[cfg(target_arch = "x86_64")]
+use {avx2::Avx2, avxvnni::AvxVnni};
 
 /// A kernel body that [`dispatch`] instantiates for a tier.
 pub(in crate::kernels) trait Kernel {

@@ -1,6 +1,6 @@
 //! What is AMX's own: the tiles, emulated and real, the line between its two kinds of product, and its rounding.
-use super::super::amx::has_tiles_of;
 use super::super::amx::emulated::Emulated;
+use super::super::amx::has_tiles_of;
 use super::super::amx::tiles::{Hardware, Tiles, available};
 use super::super::amx::{Line, MIN_ROWS, TILE_LINES};
 use super::super::{Activation, CpuTier, Pool, WeightType, matmul};

@@ -354,6 +354,30 @@ fn a_packed_matrix_takes_the_bytes_that_it_has_in_the_file() {
 }
 
 #[test]
+fn packing_in_bands_gives_back_the_whole_source_in_order() {
+    let (rows, cols) = (4096 + 5, 4096);
+    let source = vec![7; rows * WeightType::Q4_0.row_bytes(cols)];
+    let given_back = std::sync::Mutex::new(Vec::new());
+    let done = |part: &[u8]| given_back.lock().unwrap().push((part.as_ptr() as usize, part.len()));
+    let (pool, tier) = (Pool::new(2), CpuTier::detect());
+    let packed =
+        PackedMatrix::pack_in_bands(WeightType::Q4_0, rows, cols, &source, tier, &pool, &done).unwrap();
+    let parts = given_back.into_inner().unwrap();
+    assert!(parts.len() > 1 && parts.iter().all(|(_, len)| *len <= 8 << 20));
+    let end = parts.iter().fold(source.as_ptr() as usize, |at, (start, len)| {
+        assert_eq!(at, *start);
+        at + len
+    });
+    assert_eq!(end, source.as_ptr() as usize + source.len());
+    let want = dequantize(WeightType::Q4_0, &source[..WeightType::Q4_0.row_bytes(cols)]);
+    for row in [0, 3000, rows - 1] {
+        let mut got = vec![0.0; cols];
+        packed.dequantize_row(row, &mut got).unwrap();
+        assert_eq!(got, want, "row {row}");
+    }
+}
+
+#[test]
 fn wrong_shapes_are_errors() {
     let pool = Pool::new(1);
     let pack = |dtype, rows, cols, len| {

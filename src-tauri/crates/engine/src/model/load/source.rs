@@ -69,9 +69,10 @@ impl<'a> Source<'a> {
         };
         let (cols, rows) = (tensor.dims[0], tensor.dims.iter().skip(1).product());
         let dtype = weight_type(tensor)?;
-        let packed = PackedMatrix::pack(dtype, rows, cols, self.file.data(tensor), self.tier, &self.pool);
-        // At no time does more than one tensor lie in memory twice.
-        self.file.release();
+        // At no time does more than a band of one tensor lie in memory twice.
+        let release = |part: &[u8]| self.file.release_part(part);
+        let source = self.file.data(tensor);
+        let packed = PackedMatrix::pack_in_bands(dtype, rows, cols, source, self.tier, &self.pool, &release);
         packed.map_err(|source| match source {
             KernelError::OutOfMemory { bytes } => EngineError::OutOfMemory { bytes },
             source => EngineError::UnsupportedShape { tensor: name.to_owned(), source },
