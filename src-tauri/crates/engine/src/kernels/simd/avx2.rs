@@ -141,6 +141,7 @@ impl Simd for Avx2 {
     /// Sixteen pairs of i16: 8 steps of two products, at most 8·2·15·127 = 30,480.
     type Nibbles = (__m256i, __m256i);
     type Sums = (__m256i, __m256i);
+    const WIDE: bool = false;
     const TALL: bool = true;
     #[inline(always)]
     fn load_bytes(self, from: &[u8; 64]) -> Self::Bytes {

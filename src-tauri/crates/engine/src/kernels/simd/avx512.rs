@@ -82,6 +82,7 @@ impl Simd for Avx512 {
     type Bytes = __m512i;
     type Nibbles = __m512i;
     type Sums = __m512i;
+    const WIDE: bool = true;
     const TALL: bool = false;
     #[inline(always)]
     fn load_bytes(self, from: &[u8; 64]) -> __m512i {

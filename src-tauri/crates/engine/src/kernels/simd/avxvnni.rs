@@ -33,6 +33,7 @@ impl Simd for AvxVnni {
     type Bytes = Ints;
     type Nibbles = Ints;
     type Sums = Ints;
+    const WIDE: bool = false;
     const TALL: bool = false;
     as_avx2! {
         splat(value: f32) -> Pair;

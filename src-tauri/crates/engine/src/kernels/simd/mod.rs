@@ -48,6 +48,8 @@ pub(in crate::kernels) trait Simd: Copy + Send + Sync {
     type Nibbles: Copy;
     /// Sixteen i32.
     type Sums: Copy;
+    /// Whether there are 32 registers of sixteen lanes, or 16 of eight.
+    const WIDE: bool;
     /// Whether a tile of eight rows can be worth its spills: quants take many instructions a step, which the rows share.
     const TALL: bool;
 

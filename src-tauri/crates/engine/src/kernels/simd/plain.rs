@@ -84,6 +84,7 @@ impl Simd for Plain {
     type Bytes = [u8; 64];
     type Nibbles = [i32; LANES];
     type Sums = [i32; LANES];
+    const WIDE: bool = false;
     const TALL: bool = false;
     #[inline(always)]
     fn load_bytes(self, from: &[u8; 64]) -> [u8; 64] {
