@@ -1,6 +1,7 @@
 //! The repository's own tasks: `cargo xtask run`, `cargo xtask test` and their parts.
 //!
 //! Plain Rust with two dependencies, so that it builds in seconds on a machine that has nothing else yet.
+mod bench_report;
 mod bindings;
 mod e2e;
 mod fixtures;
@@ -24,7 +25,9 @@ cargo xtask test [--only NAME]  install what is missing and check everything (or
 cargo xtask tidy                rooms and their arrows, licences, unsafe, file lengths
 cargo xtask bindings            write the TypeScript types of the wire
 cargo xtask fixtures            make tests/fixtures/tiny again from the training package
-cargo xtask e2e                 only the tests in the real window";
+cargo xtask e2e                 only the tests in the real window
+cargo xtask bench-report MODEL.gguf... [--threads 1,2]
+                                measure against llama.cpp and write the README's performance table";
 
 enum Task {
     Run { arguments: Vec<String> },
@@ -33,6 +36,7 @@ enum Task {
     Bindings,
     Fixtures,
     E2e,
+    BenchReport { arguments: Vec<String> },
     Help,
 }
 
@@ -48,6 +52,9 @@ impl Task {
             ["bindings"] => Self::Bindings,
             ["fixtures"] => Self::Fixtures,
             ["e2e"] => Self::E2e,
+            ["bench-report", rest @ ..] => {
+                Self::BenchReport { arguments: rest.iter().map(ToString::to_string).collect() }
+            }
             _ => bail!("no such task: {}\n\n{USAGE}", words.join(" ")),
         })
     }
@@ -59,6 +66,7 @@ impl Task {
             Self::Tidy => tidy::run(),
             Self::Bindings => bindings::write(),
             Self::Fixtures => fixtures::make(),
+            Self::BenchReport { arguments } => bench_report::write(&arguments),
             Self::E2e => test::run(Some("e2e")),
             Self::Help => {
                 println!("{USAGE}");
@@ -90,7 +98,18 @@ mod tests {
 
     #[test]
     fn names_every_task_and_refuses_others() {
-        for line in ["run", "test", "test --only clippy", "tidy", "bindings", "fixtures", "e2e", "help", ""] {
+        for line in [
+            "run",
+            "test",
+            "test --only clippy",
+            "tidy",
+            "bindings",
+            "fixtures",
+            "e2e",
+            "bench-report m",
+            "help",
+            "",
+        ] {
             assert!(parse(line).is_ok(), "{line}");
         }
         for line in ["build", "test --only", "tidy now"] {

@@ -14,6 +14,7 @@ Exit codes:
   5    the input (messages, rows, text, tensors) is invalid
   6    reading or writing failed, or the disk is full
   7    the engine failed
+  8    no llama.cpp to compare with was found, or it failed
   130  interrupted by Ctrl-C
 
 Messages are in Hindi when LC_ALL, LC_MESSAGES or LANG starts with hi.
@@ -227,11 +228,33 @@ pub struct BenchArgs {
     /// How often each figure is measured; the median is reported
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub repeats: u32,
+    /// Measures an installed llama.cpp in turn with Chimera, on the same file and threads, and prints the ratios
+    #[arg(long, value_enum, value_name = "PEER")]
+    pub against: Option<Against>,
+    /// Where llama.cpp is: its shared library, its folder, its llama-bench, or a Python that has xllamacpp or llama_cpp
+    /// [default: llama-bench on PATH, else python3]
+    #[arg(long, env = "CHIMERA_LLAMA_CPP", value_name = "PATH", requires = "against")]
+    pub peer: Option<PathBuf>,
+    /// Seconds that --against may take; what does not fit is shortened or left out, and said
+    #[arg(long, default_value_t = 240, value_parser = clap::value_parser!(u32).range(10..))]
+    pub budget: u32,
+    /// Position at which --against measures decode_4096 (less where the model's context is shorter)
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    pub depth: u32,
+    /// Internal: one side of --against, told what to do by standard input
+    #[arg(long, hide = true)]
+    pub worker: bool,
     /// Internal: load, read a 64-token prompt, print its first token and exit
     #[arg(long, hide = true)]
     pub first_token_probe: bool,
     #[command(flatten)]
     pub model: ModelArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Against {
+    #[value(name = "llama.cpp")]
+    LlamaCpp,
 }
 
 #[derive(Subcommand)]

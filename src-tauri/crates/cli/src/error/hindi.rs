@@ -40,6 +40,12 @@ pub fn sentence(error: &CliError) -> String {
         CliError::DiskFull { path } => format!("{} के लिए डिस्क में जगह नहीं बची", show(path)),
         CliError::Engine(source) => engine(source),
         CliError::Probe { reason } => format!("पहले टोकन की जाँच विफल रही: {reason}"),
+        CliError::PeerMissing { looked } => format!(
+            "llama.cpp नहीं मिला (यहाँ देखा गया: {})। इसे ऐसे लगाएँ: pip install xllamacpp=={}; या llama.cpp को साझा लाइब्रेरी के साथ बनाएँ और उसका फ़ोल्डर, लाइब्रेरी या Python --peer से बताएँ",
+            show(looked),
+            crate::bench::PEER_VERSION
+        ),
+        CliError::PeerFailed { reason } => format!("llama.cpp विफल रहा: {reason}"),
         CliError::Interrupted => "रोक दिया गया".to_owned(),
     }
 }

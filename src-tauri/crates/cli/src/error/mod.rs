@@ -15,6 +15,7 @@ pub mod code {
     pub const INPUT_INVALID: u8 = 5;
     pub const IO: u8 = 6;
     pub const ENGINE: u8 = 7;
+    pub const PEER: u8 = 8;
     pub const INTERRUPTED: u8 = 130;
 }
 
@@ -64,6 +65,13 @@ pub enum CliError {
     Engine(#[from] EngineError),
     #[error("the first-token probe failed: {reason}")]
     Probe { reason: String },
+    #[error(
+        "no llama.cpp was found (looked at {}). Install one with: pip install xllamacpp=={}; or build llama.cpp with shared libraries, and name its folder, library or Python with --peer",
+        looked.display(), crate::bench::PEER_VERSION
+    )]
+    PeerMissing { looked: PathBuf },
+    #[error("llama.cpp failed: {reason}")]
+    PeerFailed { reason: String },
     #[error("interrupted")]
     Interrupted,
 }
@@ -148,6 +156,7 @@ impl CliError {
             }
             Self::Engine(source) => engine_code(source),
             Self::Probe { .. } => code::ENGINE,
+            Self::PeerMissing { .. } | Self::PeerFailed { .. } => code::PEER,
             Self::Interrupted => code::INTERRUPTED,
         }
     }

@@ -1,6 +1,6 @@
 //! inspect, verify, tokenize, eval, bench.
 use crate::checkpoint::VOCAB;
-use crate::run::{chimera, fails, ok, s, tiny};
+use crate::run::{chimera, command, fails, finish, ok, s, tiny};
 use chimera_gguf::{Gguf, Limits};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -165,9 +165,58 @@ fn bench_of_a_damaged_model_fails_with_its_code() {
 }
 
 #[test]
+fn a_missing_peer_has_its_code_and_says_how_to_install_one() {
+    let mut command =
+        command(&["bench", "--against", "llama.cpp", "--peer", "/no/python", "--model", s(&tiny().q4_0)]);
+    let english = finish(command_again(&mut command, "C.UTF-8"));
+    assert_eq!(english.code, 8, "{}", english.stderr);
+    assert!(english.stderr.contains("pip install xllamacpp=="), "{}", english.stderr);
+    let hindi = finish(command_again(&mut command, "hi_IN.UTF-8"));
+    assert!(
+        hindi.stderr.contains("नहीं मिला") && hindi.stderr.contains("pip install xllamacpp=="),
+        "{}",
+        hindi.stderr
+    );
+    fails(&["bench", "--peer", "python3"], 2, "--against");
+}
+
+/// The same command in another language.
+fn command_again(command: &mut std::process::Command, lang: &str) -> std::process::Command {
+    let mut again = std::process::Command::new(command.get_program());
+    again.args(command.get_args()).env_remove("LC_ALL").env_remove("LC_MESSAGES").env("LANG", lang);
+    again
+}
+
+/// The side that is compared, driven as `--against` drives it.
+#[test]
+fn the_worker_reads_steps_batches_and_reopens() {
+    use std::io::Write;
+    let mut command = command(&["bench", "--worker"]);
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let load = serde_json::json!({
+        "do": "load", "model": tiny().q4_0, "threads": 1, "context": 128, "flash_attention": false, "repack": true
+    });
+    let orders = [
+        load.to_string(),
+        r#"{"do":"read","tokens":20,"afresh":true}"#.to_owned(),
+        r#"{"do":"step","tokens":3}"#.to_owned(),
+        r#"{"do":"reopen","tokens":4}"#.to_owned(),
+        r#"{"do":"together","sequences":8,"tokens":2}"#.to_owned(),
+        r#"{"do":"memory"}"#.to_owned(),
+    ];
+    child.stdin.take().unwrap().write_all(orders.join("\n").as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let answers: Vec<Value> = String::from_utf8(output.stdout).unwrap().lines().map(json).collect();
+    assert_eq!(answers.len(), orders.len());
+    assert!(answers.iter().all(|a| a["error"].is_null()), "{answers:?}");
+    assert!(answers[..5].iter().all(|a| a["seconds"].as_f64().unwrap() > 0.0), "{answers:?}");
+}
+
+#[test]
 fn help_documents_the_exit_codes() {
     let help = ok(&["--help"]);
-    for code in ["0 ", "2 ", "3 ", "4 ", "5 ", "6 ", "7 ", "130 "] {
+    for code in ["0 ", "2 ", "3 ", "4 ", "5 ", "6 ", "7 ", "8 ", "130 "] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(code)), "{code} in {help}");
     }
 }

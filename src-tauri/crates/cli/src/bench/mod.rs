@@ -1,4 +1,13 @@
-//! `chimera bench`: load, first token, prefill, decode, peak memory. Medians over `--repeats`.
+//! `chimera bench`: load, first token, prefill, decode, peak memory, alone or against llama.cpp. Medians over `--repeats`.
+mod against;
+mod memory;
+mod peer;
+mod phase;
+mod protocol;
+mod report;
+mod roof;
+mod worker;
+
 use crate::args::BenchArgs;
 use crate::console::{self, Output};
 use crate::error::CliError;
@@ -10,6 +19,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// The wheel that the comparison was made with.
+pub const PEER_VERSION: &str = "2026.10.11549";
 
 /// Length of the prompt that the first token answers.
 const FIRST_TOKEN_PROMPT: usize = 64;
@@ -51,7 +63,13 @@ pub fn run(args: &BenchArgs) -> Result<(), CliError> {
     if args.first_token_probe {
         return probe(args);
     }
+    if args.worker {
+        return worker::run(args);
+    }
     let path = model::locate(args.model.model.as_deref())?;
+    if args.against.is_some() {
+        return against::run(args, &path);
+    }
     // Loaded first, so that a bad file is reported as what it is.
     let model = Model::load(&path, &args.model.load_options())?;
     check_fits(&model, args)?;
@@ -59,7 +77,7 @@ pub fn run(args: &BenchArgs) -> Result<(), CliError> {
         (0..args.repeats).map(|_| time_probe(args, &path)).collect::<Result<_, _>>()?;
     let speeds: Vec<(f64, f64)> =
         (0..args.repeats).map(|_| time_generation(&model, args)).collect::<Result<_, _>>()?;
-    let peak_rss_bytes = peak_rss();
+    let peak_rss_bytes = memory::peak_rss();
     let info = model.info();
     let report = Report {
         load_ms: median(probes.iter().map(|p| p.0)),
@@ -177,13 +195,6 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
         (Some(low), Some(high)) => (low + high) / 2.0,
         _ => f64::NAN,
     }
-}
-
-/// The kernel's high-water mark of resident memory (Linux only).
-fn peak_rss() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 #[cfg(test)]
