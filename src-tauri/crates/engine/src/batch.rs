@@ -153,7 +153,7 @@ pub struct Ended {
 
 /// Why a session was not let in, and the session.
 pub struct Refused {
-    pub session: Box<Session>,
+    pub session: Session,
     pub error: EngineError,
 }
 
@@ -177,7 +177,7 @@ impl<'m> Batch<'m> {
         prompt: &[TokenId],
         options: &GenerateOptions,
         cancel: CancelFlag,
-    ) -> Result<Ticket, Refused> {
+    ) -> Result<Ticket, Box<Refused>> {
         let turn = if std::ptr::eq(self.model, &**session.model()) {
             Turn::start(self.model, &mut session, prompt, options)
         } else {
@@ -185,7 +185,7 @@ impl<'m> Batch<'m> {
         };
         let turn = match turn {
             Ok(turn) => turn,
-            Err(error) => return Err(Refused { session: Box::new(session), error }),
+            Err(error) => return Err(Box::new(Refused { session, error })),
         };
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
