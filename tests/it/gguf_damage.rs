@@ -90,10 +90,10 @@ fn every_truncation_is_refused() {
 #[test]
 fn another_architecture_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let foreign = rewritten(&tiny(), |d| d.set("general.architecture", "llama"));
+    let foreign = rewritten(&tiny(), |d| d.set("general.architecture", "gemma3"));
     let found = load(folder.path(), &foreign).map(|_| ());
     assert!(
-        matches!(&found, Err(EngineError::ForeignArchitecture { architecture, .. }) if architecture == "llama"),
+        matches!(&found, Err(EngineError::ForeignArchitecture { architecture, .. }) if architecture == "gemma3"),
         "{found:?}"
     );
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,8 +127,12 @@ def add_metadata(writer: gguf.GGUFWriter, shape: Shape, vocabulary: Vocabulary) 
     for name, value in ({"rope.scaling.finetuned": True} | shape.rope).items():
         kinds = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
         kinds[type(value)](key(name), value)
+    add_vocabulary(writer, vocabulary, "qwen35")
+
+
+def add_vocabulary(writer: gguf.GGUFWriter, vocabulary: Vocabulary, pre: str) -> None:
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen35")
+    writer.add_tokenizer_pre(pre)
     writer.add_token_list(vocabulary.tokens)
     writer.add_token_types(vocabulary.types)
     writer.add_token_merges(vocabulary.merges)
@@ -184,10 +189,14 @@ def tensors(shape: Shape, n_vocab: int, rng: np.random.Generator):
 def write(path: Path, variant: str, dtype: str = "F32", seed: int = 1, tokenizer: Path | None = None) -> Path:
     shape = VARIANTS[variant]
     vocabulary = Vocabulary.of_file(tokenizer) if tokenizer else Vocabulary.of_bytes()
-    kind = gguf.GGMLQuantizationType[dtype]
     writer = gguf.GGUFWriter(path, ARCH)
     add_metadata(writer, shape, vocabulary)
-    for name, array, is_matrix in tensors(shape, len(vocabulary.tokens), np.random.default_rng(seed)):
+    return save(writer, path, tensors(shape, len(vocabulary.tokens), np.random.default_rng(seed)), dtype)
+
+
+def save(writer: gguf.GGUFWriter, path: Path, arrays: Iterable[tuple[str, np.ndarray, bool]], dtype: str) -> Path:
+    kind = gguf.GGMLQuantizationType[dtype]
+    for name, array, is_matrix in arrays:
         array = np.ascontiguousarray(array, dtype=np.float32)
         if is_matrix and dtype != "F32":
             writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)

@@ -7,6 +7,7 @@ use chimera_engine::{
 };
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 use uuid::Uuid;
 
 /// Renders prompts; used from any thread, also while the engine generates.
@@ -137,6 +138,7 @@ struct ModelTokens(Arc<Model>);
 
 impl PromptTokens for ModelTokens {
     fn render(&self, messages: &[ChatMessage], think: Think) -> Result<Vec<TokenId>, EngineError> {
-        template::render(self.0.tokenizer(), messages, think)
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        template::prompt(&self.0, messages, think, since_1970.ok().map(|t| t.as_secs() as i64))
     }
 }

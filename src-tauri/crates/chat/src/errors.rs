@@ -99,6 +99,7 @@ fn engine(error: &EngineError) -> WireError {
         | E::UnknownCpuTier { .. }
         | E::CpuTierUnavailable { .. }
         | E::UnknownPretokenizer { .. }
+        | E::Template(_)
         | E::MissingControlToken { .. } => WireError::new(ErrorCode::ModelUnsupported).with("reason", error),
         E::OutOfMemory { bytes } => WireError::new(ErrorCode::OutOfMemory).with("needed_bytes", bytes),
         E::NotEnoughMemory { needed, available } => WireError::new(ErrorCode::OutOfMemory)

@@ -16,7 +16,9 @@ pub enum EngineError {
     /// Well-formed GGUF that breaks the contract of its architecture (missing tensor, wrong shape, ...).
     #[error("{} breaks the model contract: {reason}", path.display())]
     ModelInvalid { path: PathBuf, reason: chimera_gguf::ModelError },
-    #[error("architecture {architecture:?} is not supported (only granitehybrid)")]
+    #[error(
+        "architecture {architecture:?} is not supported (only granitehybrid, falcon-h1, nemotron_h and llama)"
+    )]
     ForeignArchitecture { path: PathBuf, architecture: String },
     #[error("tensor {tensor} has type {dtype}, which this backend cannot compute with")]
     UnsupportedType { tensor: String, dtype: String },
@@ -37,13 +39,16 @@ pub enum EngineError {
     NotEnoughMemory { needed: u64, available: u64 },
 
     // --- the tokenizer ---
-    #[error("pre-tokenizer {pre:?} is not supported (only qwen35)")]
-    UnknownPretokenizer { pre: String },
+    #[error("pre-tokenizer {pre:?} is not supported (only {supported})")]
+    UnknownPretokenizer { pre: String, supported: String },
     #[error("the tokenizer cannot be built: {reason}")]
     TokenizerInvalid { reason: String },
     /// The vocabulary has no such control token (a model that was not made for chat).
     #[error("the model has no control token {text:?}")]
     MissingControlToken { text: &'static str },
+
+    #[error("the model's chat template failed: {0}")]
+    Template(#[from] TemplateError),
 
     // --- one sequence ---
     #[error("token {token} is outside the vocabulary of {vocab_size}")]
@@ -80,4 +85,22 @@ pub enum EngineError {
     Kernel(#[from] KernelError),
     #[error("the reference forward failed: {0}")]
     Reference(#[from] candle_core::Error),
+}
+
+/// Why the chat template of a foreign file gave no prompt.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TemplateError {
+    #[error("it has {bytes} bytes, the limit is {max}")]
+    TooLong { bytes: usize, max: usize },
+    /// A mistake in it, or something that this machine's Jinja does not know. Line 0: nowhere in particular.
+    #[error("line {line}: {detail}")]
+    Broken { line: usize, detail: String },
+    /// It refuses the conversation by `raise_exception`.
+    #[error("it refuses these messages: {message}")]
+    Raised { message: String },
+    #[error("it does more work than any prompt needs")]
+    TooMuchWork,
+    #[error("it wrote {bytes} bytes, the limit is {max}")]
+    OutputTooLong { bytes: usize, max: usize },
 }

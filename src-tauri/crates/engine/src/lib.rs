@@ -24,7 +24,7 @@ mod weights;
 
 pub use api::*;
 pub use batch::{Batch, Ended, Feed, Refused, Ticket};
-pub use error::EngineError;
+pub use error::{EngineError, TemplateError};
 pub use memory::MemoryEstimate;
 pub use model::{Model, check_types};
 pub use session::Session;

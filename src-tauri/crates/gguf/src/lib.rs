@@ -32,8 +32,8 @@ pub use file::{Gguf, TensorInfo};
 pub use ggml_type::GgmlType;
 pub use limits::Limits;
 pub use model::{
-    LayerKind, ModelConfig, ModelError, RopeConfig, RopeScaling, SsmConfig, TokenType, TokenizerData,
-    ValidModel,
+    Block, Family, Ffn, Mixer, ModelConfig, ModelError, RopeConfig, RopePairs, RopeScaling, SsmConfig,
+    TokenType, TokenizerData, ValidModel,
 };
 pub use value::{Array, StringArray, Value, ValueType};
 pub use writer::{DataWriter, Writer};

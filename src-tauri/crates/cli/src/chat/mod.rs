@@ -51,6 +51,12 @@ fn generate(
     events: &mut dyn FnMut(GenerateEvent<'_>),
 ) -> Result<Completion, CliError> {
     let options = sampling.generate_options();
-    let prompt = template::render(session.model().tokenizer(), messages, options.think)?;
+    let prompt = template::prompt(session.model(), messages, options.think, now())?;
     Ok(session.generate(&prompt, &options, stoppable.flag(), events)?)
+}
+
+/// For templates that write a date.
+fn now() -> Option<i64> {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    since_1970.ok().map(|t| t.as_secs() as i64)
 }

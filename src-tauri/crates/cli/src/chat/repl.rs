@@ -189,6 +189,6 @@ impl Repl<'_> {
 
     fn prompt_len(&self, messages: &[ChatMessage]) -> Result<usize, CliError> {
         let think = self.args.sampling.think.into();
-        Ok(template::render(self.session.model().tokenizer(), messages, think)?.len())
+        Ok(template::prompt(self.session.model(), messages, think, super::now())?.len())
     }
 }

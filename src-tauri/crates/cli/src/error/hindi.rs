@@ -83,8 +83,12 @@ fn engine(error: &EngineError) -> String {
             format!("{} ऐसा मॉडल नहीं है जिसे Chimera चला सके: {reason}", show(path))
         }
         EngineError::ForeignArchitecture { architecture, .. } => {
-            format!("आर्किटेक्चर {architecture:?} नहीं चलता (केवल granitehybrid)")
+            format!("आर्किटेक्चर {architecture:?} नहीं चलता (केवल granitehybrid, falcon-h1, nemotron_h और llama)")
         }
+        EngineError::UnknownPretokenizer { pre, supported } => {
+            format!("प्री-टोकनाइज़र {pre:?} नहीं चलता (केवल {supported})")
+        }
+        EngineError::Template(reason) => format!("मॉडल का चैट टेम्पलेट नहीं चला: {reason}"),
         EngineError::UnknownCpuTier { name } => format!("CPU स्तर {name:?} अनजाना है"),
         EngineError::CpuTierUnavailable { name } => format!("CPU स्तर {name:?} इस मशीन पर नहीं है"),
         EngineError::OutOfMemory { bytes } => format!("मेमोरी कम पड़ी: {bytes} बाइट नहीं मिले"),

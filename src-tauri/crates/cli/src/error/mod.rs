@@ -179,6 +179,7 @@ fn engine_code(error: &EngineError) -> u8 {
         | EngineError::UnsupportedType { .. }
         | EngineError::UnsupportedShape { .. }
         | EngineError::UnknownPretokenizer { .. }
+        | EngineError::Template(_)
         | EngineError::TokenizerInvalid { .. }
         | EngineError::MissingControlToken { .. } => code::MODEL_INVALID,
         EngineError::ModelUnreadable { .. } => code::IO,

@@ -1,7 +1,7 @@
 //! convert and quantize: what the files hold, and what is refused.
 use crate::checkpoint::{Checkpoint, D, FF, HEAD_DIM, KV_HEADS, SSM_HEADS};
 use crate::run::{fails, ok, s, tiny};
-use chimera_gguf::{GgmlType, Gguf, LayerKind, Limits, ValidModel};
+use chimera_gguf::{GgmlType, Gguf, Limits, Mixer, ValidModel};
 use serde_json::json;
 use std::path::Path;
 use tempfile::TempDir;
@@ -72,9 +72,10 @@ fn rows_of_q_and_k_are_interleaved() {
 fn keys_say_what_the_configuration_says() {
     let (_, model) = model(&tiny().f32);
     let config = &model.config;
-    let mamba = LayerKind::Mamba;
-    assert_eq!(config.layers, [mamba, mamba, LayerKind::Attention { n_kv: KV_HEADS }, mamba]);
-    assert_eq!((config.d_model, config.d_ff, config.context_length), (D, FF, 512));
+    let mamba = Mixer::Mamba;
+    let mixers: Vec<Mixer> = config.layers.iter().filter_map(|block| block.mixer).collect();
+    assert_eq!(mixers, [mamba, mamba, Mixer::Attention { n_kv: KV_HEADS }, mamba]);
+    assert_eq!((config.d_model, config.max_ff(), config.context_length), (D, FF, 512));
     assert_eq!(config.attention_scale, (HEAD_DIM as f32).sqrt().recip());
     assert!(config.tied_embedding);
     assert_eq!(config.rope.unwrap().n_rot, HEAD_DIM);

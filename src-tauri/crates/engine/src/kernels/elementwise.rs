@@ -68,6 +68,18 @@ pub fn gated_rms_norm(
     });
 }
 
+/// Mamba-2's gate alone: `out = y · silu(z)`; shapes as in [`gated_rms_norm`].
+pub fn gate(tier: CpuTier, pool: &Pool, y: &[f32], z: Rows, out: &mut [f32]) {
+    let di = z.width();
+    assert!(di > 0 && y.len() == out.len() && y.len() == z.len() * di);
+    pool.run_mut(out, ROWS_PER_CHUNK * di, |chunk, out| {
+        for (r, out) in out.chunks_exact_mut(di).enumerate() {
+            let i = chunk * ROWS_PER_CHUNK + r;
+            dispatch(tier, SiluMul { gate: z.row(i), up: &y[i * di..(i + 1) * di], out });
+        }
+    });
+}
+
 /// `x += scale · y`: a residual connection.
 pub fn add_scaled(tier: CpuTier, pool: &Pool, x: &mut [f32], y: &[f32], scale: f32) {
     assert_eq!(x.len(), y.len());

@@ -64,7 +64,7 @@ mod tier;
 pub use activation::Activation;
 pub use attention::attention;
 pub use conv::{CONV_STATE, CONV_WIDTH, ConvWeights, conv_silu};
-pub use elementwise::{add_scaled, gated_rms_norm, rms_norm, silu_mul};
+pub use elementwise::{add_scaled, gate, gated_rms_norm, rms_norm, silu_mul};
 pub use error::KernelError;
 pub use kv::{KvCache, KvType, append_all};
 pub use matmul::matmul;
@@ -75,3 +75,6 @@ pub use rows::Rows;
 pub use scan::{SsmShape, SsmWeights, ssm_scan};
 pub use segments::Segment;
 pub use tier::CpuTier;
+
+/// The size of a head, in attention and in the scan, is a multiple of this.
+pub const HEAD_MULTIPLE: usize = simd::LANES;

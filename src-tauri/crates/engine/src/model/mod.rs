@@ -11,6 +11,7 @@ pub use load::check_types;
 pub(crate) use sequence::{Chunk, Rows, Sequence};
 
 use crate::memory;
+use crate::template::PromptFormat;
 use crate::weights::WeightFile;
 use crate::{Backend, EngineError, ModelInfo, TokenId, Tokenizer};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub struct Model {
     info: ModelInfo,
     tokenizer: Tokenizer,
+    prompt_format: PromptFormat,
     file: Arc<WeightFile>,
     net: Net,
     stop_ids: Vec<TokenId>,
@@ -36,6 +38,10 @@ impl Model {
 
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    pub(crate) fn prompt_format(&self) -> &PromptFormat {
+        &self.prompt_format
     }
 
     /// Lower-case hex SHA-256 of the file. Computed by the first call (about 50 ms per 60 MB), then remembered.

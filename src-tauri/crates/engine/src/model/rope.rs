@@ -1,6 +1,6 @@
 //! Rotary positions: from the file's keys to one inverse frequency a pair and one magnitude
 //! (specification: llama.cpp's `ggml_rope_yarn`; equals Transformers' `rope_type` default, linear, yarn).
-use chimera_gguf::{RopeConfig, RopeScaling};
+use chimera_gguf::{RopeConfig, RopePairs, RopeScaling};
 use std::f64::consts::PI;
 
 /// YaRN's β_fast and β_slow: rotations within the original context above which a pair is kept as trained, and below
@@ -11,6 +11,7 @@ const BETA_SLOW: f64 = 1.0;
 /// The angle of pair j at position p is `p · inv_freq[j]`; cos and sin are multiplied by `magnitude`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RopeSpec {
+    pub pairs: RopePairs,
     pub inv_freq: Vec<f64>,
     pub magnitude: f64,
 }
@@ -23,7 +24,7 @@ impl RopeSpec {
         let plain = |j: usize| base.powf(-2.0 * j as f64 / config.n_rot as f64);
         let divided = |j: usize| plain(j) / freq_factors.get(j).map_or(1.0, |f| f64::from(*f));
         let scaled = |j: usize| divided(j) * frequency_scale(config, j);
-        Self { inv_freq: (0..pairs).map(scaled).collect(), magnitude: magnitude(config) }
+        Self { pairs: config.pairs, inv_freq: (0..pairs).map(scaled).collect(), magnitude: magnitude(config) }
     }
 }
 
@@ -64,7 +65,8 @@ mod tests {
     use std::f64::consts::LN_10;
 
     fn config(scaling: RopeScaling) -> RopeConfig {
-        RopeConfig { theta: 10_000.0, n_rot: 64, scaling, attn_factor: 1.0, has_freq_factors: false }
+        let pairs = RopePairs::Adjacent;
+        RopeConfig { pairs, theta: 10_000.0, n_rot: 64, scaling, attn_factor: 1.0, has_freq_factors: false }
     }
 
     #[test]

@@ -193,7 +193,9 @@ fn each_bad_file_has_its_own_error() {
     let foreign: Vec<u8> = replace(&bytes, b"granitehybrid", b"granitehybrib");
     assert!(matches!(refused_as(&foreign), EngineError::ForeignArchitecture { .. }));
     let other_pre = replace(&bytes, b"qwen35", b"qwen99");
-    assert!(matches!(refused_as(&other_pre), EngineError::UnknownPretokenizer { pre } if pre == "qwen99"));
+    assert!(
+        matches!(refused_as(&other_pre), EngineError::UnknownPretokenizer { pre, .. } if pre == "qwen99")
+    );
     let unknown = replace(&bytes, b"blk.3.ffn_up.weight", b"blk.3.ffn_xx.weight");
     assert!(matches!(refused_as(&unknown), EngineError::ModelInvalid { .. }));
 }

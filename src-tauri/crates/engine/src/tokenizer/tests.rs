@@ -67,7 +67,7 @@ fn text_is_encoded_in_nfc() {
 #[test]
 fn pattern_is_the_contract_s() {
     let contract = include_str!("../../../../../assets/contract/special_tokens.json");
-    let escaped = QWEN35_PATTERN.replace('\\', "\\\\");
+    let escaped = pre::QWEN35.replace('\\', "\\\\");
     assert!(contract.contains(&format!("\"pattern\": \"{escaped}\"")));
 }
 
@@ -75,7 +75,7 @@ fn pattern_is_the_contract_s() {
 fn words_keep_their_marks_and_digits_stand_alone() {
     use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
     let mut text = PreTokenizedString::from("नमस्ते दुनिया 12");
-    pre_tokenizer().unwrap().pre_tokenize(&mut text).unwrap();
+    Pre::named("qwen35").unwrap().sequence().unwrap().pre_tokenize(&mut text).unwrap();
     let splits = text.get_splits(OffsetReferential::Original, OffsetType::Byte);
     assert_eq!(splits.len(), 5, "two words, a space, two digits");
 }
@@ -91,9 +91,8 @@ fn a_million_spaces_or_letters_are_encoded() {
 #[test]
 fn refuses_an_unknown_pretokenizer() {
     let data = TokenizerData { pre: "gpt-4o".into(), ..byte_data(&[]) };
-    assert!(
-        matches!(Tokenizer::new(&data), Err(EngineError::UnknownPretokenizer { pre }) if pre == "gpt-4o")
-    );
+    assert!(matches!(Tokenizer::new(&data), Err(EngineError::UnknownPretokenizer { pre, supported })
+            if pre == "gpt-4o" && supported.contains("llama-bpe")));
 }
 
 #[test]
@@ -216,3 +215,54 @@ proptest! {
 }
 
 use unicode_segmentation::UnicodeSegmentation;
+
+#[test]
+fn every_supported_pretokenizer_compiles_and_loses_nothing() {
+    let text = "Hello WORLD's  123456 नमस्ते दुनिया १२३\n\n  \t don't/stop… 你好 🏽x\r\n ";
+    for pre in pre::supported() {
+        let tokenizer =
+            Tokenizer::new(&TokenizerData { pre: pre.into(), ..byte_data(&[("h", "e")]) }).unwrap();
+        assert_eq!(tokenizer.decode(&tokenizer.encode(text)), text, "{pre}");
+    }
+}
+
+#[test]
+fn whole_words_come_first_where_the_pattern_says_so() {
+    // "hell" is an entry, but no merge makes it from "hel" and "l".
+    let merges = [("h", "e"), ("he", "l"), ("e", "l"), ("el", "l"), ("h", "ell")];
+    let count = |pre: &str| {
+        let data = TokenizerData { pre: pre.into(), ..byte_data(&merges) };
+        Tokenizer::new(&data).unwrap().encode("hell").len()
+    };
+    assert_eq!((count("dbrx"), count("llama-bpe")), (2, 1));
+}
+
+#[test]
+fn added_text_is_matched_whole_and_longest_first() {
+    let mut data = byte_data(&[]);
+    for text in ["<tool>", "<tool>s", "é"] {
+        data.tokens.push(text);
+        data.token_types.push(TokenType::UserDefined);
+    }
+    let tokenizer = Tokenizer::new(&data).unwrap();
+    let ids = tokenizer.encode("a<tool>s<tool>éb");
+    assert_eq!(text_of(&tokenizer, &ids), ["a", "<tool>s", "<tool>", "é", "b"]);
+    assert_eq!(tokenizer.decode(&ids), "a<tool>s<tool>éb");
+}
+
+#[test]
+fn the_end_of_a_turn_is_a_control_token_whatever_the_file_says() {
+    let mut data = byte_data(&[]);
+    data.token_types[2] = TokenType::UserDefined;
+    let tokenizer = Tokenizer::new(&data).unwrap();
+    assert!(tokenizer.is_control(2) && !tokenizer.encode("<|im_end|>").contains(&2));
+}
+
+#[test]
+fn a_foreign_vocabulary_may_lack_bytes_that_text_hardly_has() {
+    let mut data = byte_data(&[]);
+    data.token_types[5 + 4] = TokenType::Unused;
+    assert!(Tokenizer::new(&data).is_err(), "ours is complete");
+    let tokenizer = Tokenizer::new(&TokenizerData { pre: "smollm".into(), ..data }).unwrap();
+    assert_eq!(tokenizer.decode(&tokenizer.encode("a\u{4}b")), "ab");
+}

@@ -1,21 +1,68 @@
-//! The model's sizes and numbers, read from the `granitehybrid.*` keys and cross-checked.
-use super::ModelError;
+//! The model's sizes and numbers, read from its family's keys and cross-checked.
+use super::family::{Family, MAX_WIDTH, RopeRule};
 use super::keys::Keys;
-use crate::{Array, Gguf};
+use super::{ModelError, TokenizerData};
+use crate::Gguf;
 
 /// `LLAMA_MAX_LAYERS`.
 const MAX_LAYERS: u32 = 512;
-const MAX_WIDTH: u32 = 1 << 16;
 const MAX_CONTEXT: u32 = 1 << 24;
 
-/// What block `i` mixes tokens with. Every block has an FFN after it.
+/// What one block adds to the residual stream: `x += mixer(norm(x))`, then `x += ffn(norm(x))`; never neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LayerKind {
-    Mamba,
-    Attention { n_kv: usize },
+pub struct Block {
+    pub mixer: Option<Mixer>,
+    pub ffn: Option<Ffn>,
 }
 
-/// Mamba-2 sizes. `d_inner = n_head · head_dim = 2 · d_model`.
+/// What a block mixes tokens with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mixer {
+    Mamba,
+    Attention {
+        n_kv: usize,
+    },
+    /// Both on the same normed input; their outputs are added.
+    Parallel {
+        n_kv: usize,
+    },
+}
+
+impl Mixer {
+    pub fn has_mamba(self) -> bool {
+        !matches!(self, Self::Attention { .. })
+    }
+    /// Key and value heads, if there is attention.
+    pub fn n_kv(self) -> Option<usize> {
+        match self {
+            Self::Mamba => None,
+            Self::Attention { n_kv } | Self::Parallel { n_kv } => Some(n_kv),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ffn {
+    /// `down(silu(gate·x) ⊙ up·x)`.
+    Gated { width: usize },
+    /// `down(relu(up·x)²)`.
+    Squared { width: usize },
+    /// Each token goes through the `used` best of `experts` gated FFNs, weighted by the softmax of their scores, and,
+    /// if `shared` > 0, through one of that width that every token shares.
+    Experts { width: usize, experts: usize, used: usize, shared: usize },
+}
+
+impl Ffn {
+    /// The widest hidden row.
+    pub fn width(self) -> usize {
+        match self {
+            Self::Gated { width } | Self::Squared { width } => width,
+            Self::Experts { width, shared, .. } => width.max(shared),
+        }
+    }
+}
+
+/// Mamba-2 sizes. `d_inner = n_head · head_dim`, in `granitehybrid` also `2 · d_model`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SsmConfig {
     /// K, always 4.
@@ -53,9 +100,19 @@ pub enum RopeScaling {
     Yarn { factor: f32, original_context: usize },
 }
 
-/// Rotary embedding of the attention blocks; adjacent pairs (2j, 2j+1) of the first `n_rot` dimensions.
+/// Which two of the first `n_rot` values of a head turn together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopePairs {
+    /// (2j, 2j+1): ggml's NORM.
+    Adjacent,
+    /// (j, j + n_rot/2): ggml's NEOX.
+    Halves,
+}
+
+/// Rotary embedding of the attention blocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RopeConfig {
+    pub pairs: RopePairs,
     pub theta: f32,
     pub n_rot: usize,
     pub scaling: RopeScaling,
@@ -68,16 +125,15 @@ pub struct RopeConfig {
 /// Everything the forward pass needs beside the weights. Missing multipliers are resolved to their defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
+    pub family: Family,
     pub name: Option<String>,
     /// llama.cpp's file type (0 F32, 1 F16, 2 Q4_0, 7 Q8_0, 15 Q4_K_M, 32 BF16); informational.
     pub file_type: Option<u32>,
     pub vocab_size: usize,
     pub context_length: usize,
     pub d_model: usize,
-    pub d_ff: usize,
     pub rms_eps: f32,
-    /// One entry a block.
-    pub layers: Vec<LayerKind>,
+    pub layers: Vec<Block>,
     pub n_head: usize,
     pub head_dim: usize,
     /// q·k multiplier, `1/sqrt(head_dim)` unless the file says otherwise.
@@ -86,41 +142,47 @@ pub struct ModelConfig {
     pub residual_scale: f32,
     /// Logits are divided by it.
     pub logit_scale: f32,
-    pub ssm: SsmConfig,
-    /// `None` = no positional embedding (`rope.scaling.finetuned` is false).
+    /// `None` = no block has Mamba-2.
+    pub ssm: Option<SsmConfig>,
+    /// `None` = no positional embedding.
     pub rope: Option<RopeConfig>,
     /// There is no `output.weight`: the head is `token_embd.weight`.
     pub tied_embedding: bool,
 }
 
 impl ModelConfig {
-    pub(super) fn read(gguf: &Gguf, vocab_size: usize) -> Result<Self, ModelError> {
-        let keys = Keys { gguf, prefix: "granitehybrid." };
-        check_dense(&keys)?;
+    pub(super) fn read(gguf: &Gguf, tokenizer: &TokenizerData) -> Result<Self, ModelError> {
+        let family = read_family(gguf)?;
+        let keys = Keys { gguf, prefix: family.prefix() };
+        let vocab_size = tokenizer.tokens.len();
         check_vocab(&keys, vocab_size)?;
         let d_model = keys.count("embedding_length", MAX_WIDTH)?;
         let context_length = keys.count("context_length", MAX_CONTEXT)?;
         let n_layer = keys.count("block_count", MAX_LAYERS)?;
         let n_head = keys.count("attention.head_count", MAX_WIDTH)?;
         let head_dim = read_head_dim(&keys, d_model, n_head)?;
+        let scale = |key: &str, default: f32| match family.has_multipliers() {
+            true => keys.scale(key, default),
+            false => Ok(default),
+        };
         let general = Keys { gguf, prefix: "general." };
         Ok(Self {
+            family,
             name: general.str("name")?.map(str::to_owned),
             file_type: general.u32("file_type")?,
             vocab_size,
             context_length,
             d_model,
-            d_ff: read_d_ff(&keys, n_layer)?,
-            rms_eps: read_eps(&keys)?,
-            layers: read_layers(&keys, n_layer, n_head)?,
+            rms_eps: read_eps(&keys, family)?,
+            layers: family.blocks(&keys, n_layer, n_head)?,
             n_head,
             head_dim,
-            attention_scale: keys.scale("attention.scale", (head_dim as f32).sqrt().recip())?,
-            embedding_scale: keys.scale("embedding_scale", 1.0)?,
-            residual_scale: keys.scale("residual_scale", 1.0)?,
-            logit_scale: keys.scale("logit_scale", 1.0)?,
-            ssm: read_ssm(&keys, d_model)?,
-            rope: read_rope(&keys, head_dim, context_length)?,
+            attention_scale: scale("attention.scale", (head_dim as f32).sqrt().recip())?,
+            embedding_scale: scale("embedding_scale", 1.0)?,
+            residual_scale: scale("residual_scale", 1.0)?,
+            logit_scale: scale("logit_scale", 1.0)?,
+            ssm: family.has_mamba().then(|| read_ssm(&keys, family, d_model)).transpose()?,
+            rope: read_rope(&keys, family, head_dim, context_length)?,
             tied_embedding: gguf.tensor("output.weight").is_none(),
         })
     }
@@ -128,23 +190,17 @@ impl ModelConfig {
     pub fn n_layer(&self) -> usize {
         self.layers.len()
     }
+
+    /// The widest hidden row of any FFN.
+    pub fn max_ff(&self) -> usize {
+        self.layers.iter().filter_map(|block| block.ffn).map(Ffn::width).max().unwrap_or(0)
+    }
 }
 
-pub(super) fn check_architecture(gguf: &Gguf) -> Result<(), ModelError> {
+pub(super) fn read_family(gguf: &Gguf) -> Result<Family, ModelError> {
     let keys = Keys { gguf, prefix: "general." };
-    match keys.required("architecture", keys.str("architecture"))? {
-        "granitehybrid" => Ok(()),
-        found => Err(ModelError::Architecture { found: found.to_owned() }),
-    }
-}
-
-fn check_dense(keys: &Keys<'_>) -> Result<(), ModelError> {
-    for key in ["expert_count", "expert_used_count"] {
-        if let Some(found) = keys.u32(key)?.filter(|&n| n != 0) {
-            return Err(ModelError::Experts { key: keys.full(key), found });
-        }
-    }
-    Ok(())
+    let name = keys.required("architecture", keys.str("architecture"))?;
+    Family::of(name).ok_or_else(|| ModelError::Architecture { found: name.to_owned() })
 }
 
 fn check_vocab(keys: &Keys<'_>, tokens: usize) -> Result<(), ModelError> {
@@ -176,8 +232,10 @@ fn read_head_dim(keys: &Keys<'_>, d_model: usize, n_head: usize) -> Result<usize
     }
 }
 
-fn read_eps(keys: &Keys<'_>) -> Result<f32, ModelError> {
-    let key = "attention.layer_norm_rms_epsilon";
+fn read_eps(keys: &Keys<'_>, family: Family) -> Result<f32, ModelError> {
+    let names = family.eps_keys();
+    let first = names.first().copied().unwrap_or_default();
+    let key = names.iter().copied().find(|key| keys.has(key)).unwrap_or(first);
     let eps = keys.required(key, keys.optional(key, "an f32", crate::Value::as_f32))?;
     if !(eps > 0.0 && eps < 1.0) {
         return Err(ModelError::BadFloat { key: keys.full(key), found: eps });
@@ -185,55 +243,7 @@ fn read_eps(keys: &Keys<'_>) -> Result<f32, ModelError> {
     Ok(eps)
 }
 
-/// The FFN's width: one number, or the same number for every block.
-fn read_d_ff(keys: &Keys<'_>, n_layer: usize) -> Result<usize, ModelError> {
-    const KEY: &str = "feed_forward_length";
-    if !matches!(keys.gguf.get(&keys.full(KEY)), Some(crate::Value::Array(_))) {
-        return keys.count(KEY, MAX_WIDTH);
-    }
-    let widths = read_int_array(keys, KEY, n_layer)?;
-    let first = widths.first().copied().unwrap_or_default();
-    if let Some(&other) = widths.iter().find(|&&w| w != first) {
-        let rule = "every block has the same width";
-        return Err(ModelError::Inconsistent { key: keys.full(KEY), found: other, rule });
-    }
-    let n = u32::try_from(first).unwrap_or_default();
-    keys.in_range(KEY, n, 1, MAX_WIDTH)
-}
-
-/// An array of u32 or i32 (gguf-py writes i32) with one element a block.
-fn read_int_array(keys: &Keys<'_>, key: &str, n_layer: usize) -> Result<Vec<i64>, ModelError> {
-    let expected = "an array of u32 or i32";
-    let array = keys.required(key, keys.array(key, expected))?;
-    let values: Vec<i64> = match array {
-        Array::U32(v) => v.iter().map(|&n| n.into()).collect(),
-        Array::I32(v) => v.iter().map(|&n| n.into()).collect(),
-        other => {
-            return Err(ModelError::WrongType { key: keys.full(key), expected, found: other.element_type() });
-        }
-    };
-    if values.len() != n_layer {
-        return Err(ModelError::WrongLength { key: keys.full(key), found: values.len(), expected: n_layer });
-    }
-    Ok(values)
-}
-
-/// `head_count_kv` alone decides what a block is: 0 is Mamba.
-fn read_layers(keys: &Keys<'_>, n_layer: usize, n_head: usize) -> Result<Vec<LayerKind>, ModelError> {
-    const KEY: &str = "attention.head_count_kv";
-    let kind = |n: i64| match usize::try_from(n) {
-        Ok(0) => Ok(LayerKind::Mamba),
-        Ok(n_kv) if n_head.checked_rem(n_kv) == Some(0) => Ok(LayerKind::Attention { n_kv }),
-        _ => Err(ModelError::Inconsistent {
-            key: keys.full(KEY),
-            found: n,
-            rule: "it divides attention.head_count",
-        }),
-    };
-    read_int_array(keys, KEY, n_layer)?.into_iter().map(kind).collect()
-}
-
-fn read_ssm(keys: &Keys<'_>, d_model: usize) -> Result<SsmConfig, ModelError> {
+fn read_ssm(keys: &Keys<'_>, family: Family, d_model: usize) -> Result<SsmConfig, ModelError> {
     let kernel = keys.required("ssm.conv_kernel", keys.u32("ssm.conv_kernel"))?;
     let conv_kernel = keys.in_range("ssm.conv_kernel", kernel, 4, 4)?;
     let d_inner = keys.count("ssm.inner_size", MAX_WIDTH.saturating_mul(2))?;
@@ -245,7 +255,7 @@ fn read_ssm(keys: &Keys<'_>, d_model: usize) -> Result<SsmConfig, ModelError> {
         false => Err(ModelError::Inconsistent { key: keys.full(key), found: found as i64, rule }),
     };
     let divides = |n: usize, by: usize| n.checked_rem(by) == Some(0);
-    let twice = d_model.checked_mul(2) == Some(d_inner);
+    let twice = family != Family::GraniteHybrid || d_model.checked_mul(2) == Some(d_inner);
     rule("ssm.inner_size", d_inner, twice, "it is twice embedding_length")?;
     rule("ssm.time_step_rank", n_head, divides(d_inner, n_head), "it divides ssm.inner_size")?;
     rule("ssm.group_count", n_group, divides(n_head, n_group), "it divides ssm.time_step_rank")?;
@@ -253,8 +263,18 @@ fn read_ssm(keys: &Keys<'_>, d_model: usize) -> Result<SsmConfig, ModelError> {
     Ok(SsmConfig { conv_kernel, d_inner, d_state, n_head, head_dim, n_group })
 }
 
-fn read_rope(keys: &Keys<'_>, head_dim: usize, context: usize) -> Result<Option<RopeConfig>, ModelError> {
-    let has_freq_factors = keys.gguf.tensor("rope_freqs.weight").is_some();
+fn read_rope(
+    keys: &Keys<'_>,
+    family: Family,
+    head_dim: usize,
+    context: usize,
+) -> Result<Option<RopeConfig>, ModelError> {
+    let (pairs, enabled) = match family.rope() {
+        RopeRule::Never => return Ok(None),
+        RopeRule::Always(pairs) => (pairs, true),
+        RopeRule::Switch(pairs) => (pairs, keys.bool("rope.scaling.finetuned")?.unwrap_or(true)),
+    };
+    let has_freq_factors = family.may_have_freq_factors() && keys.gguf.tensor("rope_freqs.weight").is_some();
     let theta = keys.positive("rope.freq_base", 10_000.0)?;
     let n_rot = read_n_rot(keys, head_dim)?;
     let scaling = read_scaling(keys, context)?;
@@ -262,8 +282,11 @@ fn read_rope(keys: &Keys<'_>, head_dim: usize, context: usize) -> Result<Option<
     if theta <= 1.0 {
         return Err(ModelError::BadFloat { key: keys.full("rope.freq_base"), found: theta });
     }
-    let enabled = keys.bool("rope.scaling.finetuned")?.unwrap_or(true);
-    Ok(enabled.then_some(RopeConfig { theta, n_rot, scaling, attn_factor, has_freq_factors }))
+    if family == Family::Llama && n_rot != head_dim {
+        let rule = "it is the head's size";
+        return Err(keys.inconsistent("rope.dimension_count", n_rot as i64, rule));
+    }
+    Ok(enabled.then_some(RopeConfig { pairs, theta, n_rot, scaling, attn_factor, has_freq_factors }))
 }
 
 fn read_n_rot(keys: &Keys<'_>, head_dim: usize) -> Result<usize, ModelError> {

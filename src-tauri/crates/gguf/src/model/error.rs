@@ -1,14 +1,14 @@
-//! Why a well-formed GGUF file is not a model of ours.
+//! Why a well-formed GGUF file is not a model that the engine runs.
 use crate::{GgmlType, ValueType};
 
-/// Why a file is not a dense `granitehybrid` model.
+/// Why a file breaks the contract of its family.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ModelError {
     #[error("key `{key}` is missing")]
     MissingKey { key: String },
     #[error("key `{key}` is a {found}, expected {expected}")]
     WrongType { key: String, expected: &'static str, found: ValueType },
-    #[error("architecture `{found}` is not supported, only `granitehybrid`")]
+    #[error("architecture `{found}` is not supported, only granitehybrid, falcon-h1, nemotron_h and llama")]
     Architecture { found: String },
     #[error("key `{key}` is {found}, allowed are {min} to {max}")]
     OutOfRange { key: String, found: u64, min: u64, max: u64 },
@@ -18,7 +18,7 @@ pub enum ModelError {
     WrongLength { key: String, found: usize, expected: usize },
     #[error("key `{key}` is {found}, which the model's other sizes do not allow: {rule}")]
     Inconsistent { key: String, found: i64, rule: &'static str },
-    #[error("a mixture of experts (`{key}` is {found}) is not supported")]
+    #[error("a mixture of experts (`{key}` is {found}) is not supported for this architecture")]
     Experts { key: String, found: u32 },
     #[error("RoPE scaling `{found}` is not supported")]
     RopeScaling { found: String },
@@ -30,7 +30,7 @@ pub enum ModelError {
     WrongShape { name: String, found: Vec<usize>, expected: Vec<usize> },
     #[error("tensor `{name}` is {found}, it must be {expected}")]
     WrongDtype { name: String, found: GgmlType, expected: &'static str },
-    #[error("tokenizer model `{found}` is not supported, only `gpt2`")]
+    #[error("tokenizer model `{found}` is not supported, only `gpt2` (byte-level BPE)")]
     TokenizerModel { found: String },
     #[error("token {id} has the unknown type {found}")]
     TokenType { id: usize, found: i64 },

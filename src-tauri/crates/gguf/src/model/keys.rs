@@ -2,7 +2,7 @@
 use super::ModelError;
 use crate::{Array, Gguf, Value};
 
-/// Reads keys under one prefix (`granitehybrid.` or nothing).
+/// Reads keys under one prefix (`llama.`, `tokenizer.ggml.`, …).
 pub(super) struct Keys<'a> {
     pub gguf: &'a Gguf,
     pub prefix: &'static str,
@@ -28,6 +28,41 @@ impl<'a> Keys<'a> {
 
     pub fn required<T>(&self, key: &str, found: Result<Option<T>, ModelError>) -> Result<T, ModelError> {
         found?.ok_or_else(|| ModelError::MissingKey { key: self.full(key) })
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        self.gguf.get(&self.full(key)).is_some()
+    }
+
+    pub fn inconsistent(&self, key: &str, found: i64, rule: &'static str) -> ModelError {
+        ModelError::Inconsistent { key: self.full(key), found, rule }
+    }
+
+    /// One integer for every block: an array of that length, or one number that stands for all.
+    pub fn ints(&self, key: &str, n_layer: usize) -> Result<Vec<i64>, ModelError> {
+        if matches!(self.gguf.get(&self.full(key)), Some(Value::Array(_))) {
+            return self.array_of_ints(key, n_layer);
+        }
+        Ok(vec![self.required(key, self.u32(key))?.into(); n_layer])
+    }
+
+    /// An array of u32 or i32 (gguf-py writes i32) with one element a block.
+    pub fn array_of_ints(&self, key: &str, n_layer: usize) -> Result<Vec<i64>, ModelError> {
+        let expected = "an array of u32 or i32";
+        let array = self.required(key, self.array(key, expected))?;
+        let values: Vec<i64> = match array {
+            Array::U32(v) => v.iter().map(|&n| n.into()).collect(),
+            Array::I32(v) => v.iter().map(|&n| n.into()).collect(),
+            other => {
+                let found = other.element_type();
+                return Err(ModelError::WrongType { key: self.full(key), expected, found });
+            }
+        };
+        if values.len() != n_layer {
+            let (found, expected) = (values.len(), n_layer);
+            return Err(ModelError::WrongLength { key: self.full(key), found, expected });
+        }
+        Ok(values)
     }
 
     pub fn u32(&self, key: &str) -> Result<Option<u32>, ModelError> {

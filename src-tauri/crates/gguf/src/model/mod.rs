@@ -1,12 +1,14 @@
-//! The model contract: a dense `granitehybrid` file, every key in range, every tensor of the contract's shape.
+//! The model contract: a file of a known family, every key in range, every tensor of the family's shape.
 mod config;
 mod error;
+mod family;
 mod keys;
 mod tensors;
 mod tokenizer;
 
-pub use config::{LayerKind, ModelConfig, RopeConfig, RopeScaling, SsmConfig};
+pub use config::{Block, Ffn, Mixer, ModelConfig, RopeConfig, RopePairs, RopeScaling, SsmConfig};
 pub use error::ModelError;
+pub use family::Family;
 pub use tokenizer::{TokenType, TokenizerData};
 
 use crate::Gguf;
@@ -22,7 +24,7 @@ pub struct ValidModel {
 impl ValidModel {
     pub fn from_gguf(gguf: Gguf) -> Result<Self, ModelError> {
         let tokenizer = TokenizerData::read(&gguf)?;
-        let config = ModelConfig::read(&gguf, tokenizer.tokens.len())?;
+        let config = ModelConfig::read(&gguf, &tokenizer)?;
         tensors::check(&gguf, &config)?;
         Ok(Self { config, tokenizer, gguf })
     }

@@ -1,5 +1,5 @@
 //! Which tensors a model has, and of which shape and type.
-use super::{LayerKind, ModelConfig, ModelError};
+use super::{Block, Ffn, Mixer, ModelConfig, ModelError, SsmConfig};
 use crate::{GgmlType, Gguf, TensorInfo};
 use std::collections::HashSet;
 
@@ -77,32 +77,68 @@ fn contract(config: &ModelConfig) -> Vec<Expected> {
         vector("output_norm.weight", d),
         Expected { required: false, ..matrix("output.weight", d, vocab) },
     ];
-    if let Some(rope) = &config.rope {
+    if let Some(rope) = config.rope.as_ref().filter(|_| config.family.may_have_freq_factors()) {
         let pairs = rope.n_rot.checked_div(2).unwrap_or_default();
         out.push(Expected { required: false, ..vector("rope_freqs.weight", pairs) });
     }
-    for (i, kind) in config.layers.iter().enumerate() {
-        block(&mut out, i, *kind, config);
+    for (i, part) in config.layers.iter().enumerate() {
+        block(&mut out, i, *part, config);
     }
     out
 }
 
-fn block(out: &mut Vec<Expected>, i: usize, kind: LayerKind, config: &ModelConfig) {
-    let (d, ff) = (config.d_model, config.d_ff);
+fn block(out: &mut Vec<Expected>, i: usize, block: Block, config: &ModelConfig) {
+    let d = config.d_model;
     let name = |part: &str| format!("blk.{i}.{part}");
-    out.push(vector(name("attn_norm.weight"), d));
-    match kind {
-        LayerKind::Mamba => mamba(out, &name, config),
-        LayerKind::Attention { n_kv } => attention(out, &name, n_kv, config),
+    if let Some(mixer) = block.mixer {
+        out.push(vector(name("attn_norm.weight"), d));
+        mixing(out, &name, mixer, config);
     }
-    out.push(vector(name("ffn_norm.weight"), d));
-    out.push(matrix(name("ffn_gate.weight"), d, ff));
-    out.push(matrix(name("ffn_up.weight"), d, ff));
-    out.push(matrix(name("ffn_down.weight"), ff, d));
+    if let Some(width) = block.ffn {
+        out.push(vector(config.family.ffn_norm(i), d));
+        ffn(out, &name, width, d);
+    }
 }
 
-fn mamba(out: &mut Vec<Expected>, name: &dyn Fn(&str) -> String, config: &ModelConfig) {
-    let (d, ssm) = (config.d_model, &config.ssm);
+fn mixing(out: &mut Vec<Expected>, name: &dyn Fn(&str) -> String, mixer: Mixer, config: &ModelConfig) {
+    if let Some(ssm) = config.ssm.as_ref().filter(|_| mixer.has_mamba()) {
+        mamba(out, name, ssm, config);
+    }
+    if let Some(n_kv) = mixer.n_kv() {
+        attention(out, name, n_kv, config);
+    }
+}
+
+fn ffn(out: &mut Vec<Expected>, name: &dyn Fn(&str) -> String, ffn: Ffn, d: usize) {
+    let mut gated = |suffix: &str, width: usize| {
+        out.push(matrix(name(&format!("ffn_gate{suffix}.weight")), d, width));
+        out.push(matrix(name(&format!("ffn_up{suffix}.weight")), d, width));
+        out.push(matrix(name(&format!("ffn_down{suffix}.weight")), width, d));
+    };
+    match ffn {
+        Ffn::Gated { width } => gated("", width),
+        Ffn::Squared { width } => {
+            out.push(matrix(name("ffn_up.weight"), d, width));
+            out.push(matrix(name("ffn_down.weight"), width, d));
+        }
+        Ffn::Experts { width, experts, shared, .. } => {
+            if shared > 0 {
+                gated("_shexp", shared);
+            }
+            let stack = |part: &str, columns, rows| Expected {
+                dims: vec![columns, rows, experts],
+                ..matrix(name(part), columns, rows)
+            };
+            out.push(matrix(name("ffn_gate_inp.weight"), d, experts));
+            out.push(stack("ffn_gate_exps.weight", d, width));
+            out.push(stack("ffn_up_exps.weight", d, width));
+            out.push(stack("ffn_down_exps.weight", width, d));
+        }
+    }
+}
+
+fn mamba(out: &mut Vec<Expected>, name: &dyn Fn(&str) -> String, ssm: &SsmConfig, config: &ModelConfig) {
+    let (d, family) = (config.d_model, config.family);
     let per_group = ssm.d_inner.checked_div(ssm.n_group).unwrap_or_default();
     let f32s = |part: &str, dims: Vec<usize>| Expected {
         name: name(part),
@@ -113,13 +149,15 @@ fn mamba(out: &mut Vec<Expected>, name: &dyn Fn(&str) -> String, config: &ModelC
     };
     out.push(matrix(name("ssm_in.weight"), d, ssm.d_in_proj()));
     out.push(f32s("ssm_conv1d.weight", vec![ssm.conv_kernel, ssm.conv_dim()]));
-    out.push(vector(name("ssm_conv1d.bias"), ssm.conv_dim()));
+    let bias = vector(name("ssm_conv1d.bias"), ssm.conv_dim());
+    out.push(Expected { required: !family.conv_bias_is_optional(), ..bias });
     out.push(vector(name("ssm_dt.bias"), ssm.n_head));
     out.push(f32s("ssm_a", vec![1, ssm.n_head]));
     out.push(f32s("ssm_d", vec![1, ssm.n_head]));
     // With one group, llama.cpp takes a plain vector too.
     let or_dims = (ssm.n_group == 1).then(|| vec![ssm.d_inner]);
-    out.push(Expected { or_dims, ..f32s("ssm_norm.weight", vec![per_group, ssm.n_group]) });
+    let norm = f32s("ssm_norm.weight", vec![per_group, ssm.n_group]);
+    out.push(Expected { or_dims, required: !family.ssm_norm_is_optional(), ..norm });
     out.push(matrix(name("ssm_out.weight"), ssm.d_inner, d));
 }
 
@@ -127,10 +165,14 @@ fn attention(out: &mut Vec<Expected>, name: &dyn Fn(&str) -> String, n_kv: usize
     let d = config.d_model;
     let q_rows = config.n_head.saturating_mul(config.head_dim);
     let kv_rows = n_kv.saturating_mul(config.head_dim);
-    out.push(matrix(name("attn_q.weight"), d, q_rows));
-    out.push(matrix(name("attn_k.weight"), d, kv_rows));
-    out.push(matrix(name("attn_v.weight"), d, kv_rows));
-    out.push(matrix(name("attn_output.weight"), q_rows, d));
+    for (part, columns, rows) in
+        [("attn_q", d, q_rows), ("attn_k", d, kv_rows), ("attn_v", d, kv_rows), ("attn_output", q_rows, d)]
+    {
+        out.push(matrix(name(&format!("{part}.weight")), columns, rows));
+        if config.family.may_have_attention_bias() {
+            out.push(Expected { required: false, ..vector(name(&format!("{part}.bias")), rows) });
+        }
+    }
 }
 
 fn matrix(name: impl Into<String>, columns: usize, rows: usize) -> Expected {

@@ -5,6 +5,8 @@ use crate::{Array, Gguf, StringArray};
 use std::collections::HashMap;
 
 const MAX_VOCAB: usize = 1 << 20;
+/// The pre-tokenizer of our own files, whose vocabulary has every byte.
+const CONTRACT_PRE: &str = "qwen35";
 
 /// llama.cpp's `llama_token_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,24 +44,25 @@ pub struct TokenizerData {
 
 impl TokenizerData {
     pub(super) fn read(gguf: &Gguf) -> Result<Self, ModelError> {
-        config::check_architecture(gguf)?;
+        config::read_family(gguf)?;
         let keys = Keys { gguf, prefix: "tokenizer.ggml." };
         check_model(&keys)?;
         let tokens = read_strings(&keys, "tokens")?.clone();
         let token_types = read_types(&keys, tokens.len())?;
         let ids = index_tokens(&tokens)?;
-        check_bytes(&tokens, &token_types, &ids)?;
+        let pre = keys.str("pre")?.unwrap_or("default");
+        check_bytes(pre, &tokens, &token_types, &ids)?;
         let merges = read_strings(&keys, "merges")?.clone();
         check_merges(&merges, &ids)?;
         let id = |key: &str| read_id(&keys, key, tokens.len());
         Ok(Self {
-            pre: keys.str("pre")?.unwrap_or("default").to_owned(),
+            pre: pre.to_owned(),
             bos: id("bos_token_id")?,
             eos: id("eos_token_id")?,
             eot: id("eot_token_id")?,
             padding: id("padding_token_id")?,
             unknown: id("unknown_token_id")?,
-            add_bos: keys.bool("add_bos_token")?.unwrap_or(false),
+            add_bos: keys.bool("add_bos_token")?.unwrap_or(begins_with_bos(pre)),
             add_eos: keys.bool("add_eos_token")?.unwrap_or(false),
             chat_template: Keys { gguf, prefix: "tokenizer." }.str("chat_template")?.map(str::to_owned),
             tokens,
@@ -67,6 +70,12 @@ impl TokenizerData {
             merges,
         })
     }
+}
+
+/// llama.cpp's default where the file has no `add_bos_token`: on for the pre-tokenizers of Llama 3 and Tekken.
+fn begins_with_bos(pre: &str) -> bool {
+    const LLAMA3: [&str; 6] = ["llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral"];
+    pre == "tekken" || LLAMA3.contains(&pre)
 }
 
 fn check_model(keys: &Keys<'_>) -> Result<(), ModelError> {
@@ -124,8 +133,9 @@ fn index_tokens(tokens: &StringArray) -> Result<HashMap<&str, usize>, ModelError
     Ok(ids)
 }
 
-/// Byte tokens are spelled right, and no byte of any text is without a token.
+/// Byte tokens are spelled right, and no byte that text needs is without a token.
 fn check_bytes(
+    pre: &str,
     tokens: &StringArray,
     types: &[TokenType],
     ids: &HashMap<&str, usize>,
@@ -138,11 +148,19 @@ fn check_bytes(
     if let Some((id, _)) = typed.find(|(_, (text, kind))| **kind == TokenType::Byte && !is_byte(text)) {
         return Err(ModelError::BadByteToken { id });
     }
-    let missing = byte_alphabet().find(|(_, symbol)| !ids.contains_key(symbol.to_string().as_str()));
+    let is_needed = |byte: u8| pre == CONTRACT_PRE || is_common(byte);
+    let mut needed = byte_alphabet().filter(|(byte, _)| is_needed(*byte));
+    let missing = needed.find(|(_, symbol)| !ids.contains_key(symbol.to_string().as_str()));
     match missing {
         Some((byte, _)) => Err(ModelError::MissingByte { byte }),
         None => Ok(()),
     }
+}
+
+/// Bytes that ordinary text is made of. Foreign vocabularies, learned from text alone, lack some of the others: control
+/// characters, what UTF-8 never uses, and the beginnings of planes 4 to 16. Such a byte is left out when it is encoded.
+fn is_common(byte: u8) -> bool {
+    matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..=0xbf | 0xc2..=0xf0)
 }
 
 /// GPT-2's spelling of bytes: printable ones as themselves, the others, in order, from U+0100 on.

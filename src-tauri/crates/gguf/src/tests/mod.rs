@@ -1,4 +1,5 @@
 //! Tests of the parser, the writer and the model contract.
+mod families;
 mod fixture;
 mod model;
 mod parser;

@@ -1,7 +1,7 @@
 //! Norms, activations and sums on every tier against f64.
 use super::super::simd::{Kernel, LANES, Simd, dispatch};
 use super::super::{
-    Pool, RopeTable, Rows, Segment, add_scaled, gated_rms_norm, rms_norm, rope_norm, silu_mul,
+    Pool, RopeTable, Rows, Segment, add_scaled, gate, gated_rms_norm, rms_norm, rope_norm, silu_mul,
 };
 use super::{Rng, assert_close, same_on_any_threads, tiers};
 
@@ -118,6 +118,25 @@ fn gated_rms_norm_gates_before_the_norm_and_norms_each_group() {
                 out
             });
             assert_close("gated_rms_norm", &got, &want, &magnitudes(&want), 2e-6);
+        }
+    }
+}
+
+#[test]
+fn gate_multiplies_by_the_silu_of_z() {
+    let mut rng = Rng(14);
+    for (m, di) in [(1, 64), (19, 37)] {
+        let (stride, start) = (di + 9, 4);
+        let (y, z) = (rng.vec(m * di, 2.0), rng.vec(m * stride, 3.0));
+        let want = |i: usize, j: usize| f64::from(y[i * di + j]) * silu(f64::from(z[i * stride + start + j]));
+        let want: Vec<f64> = (0..m * di).map(|at| want(at / di, at % di)).collect();
+        for tier in tiers() {
+            let got = same_on_any_threads("gate", |pool| {
+                let mut out = vec![0.0; m * di];
+                gate(tier, pool, &y, Rows::part(&z, stride, start, di), &mut out);
+                out
+            });
+            assert_close("gate", &got, &want, &magnitudes(&want), 2e-6);
         }
     }
 }

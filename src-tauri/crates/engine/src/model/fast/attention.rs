@@ -1,6 +1,6 @@
 //! Grouped-query attention over everything a sequence has read so far.
 use super::{FastNet, Part, Scratch, Segment};
-use crate::kernels::{self, KernelError, PackedMatrix};
+use crate::kernels::{self, Activation, KernelError, PackedMatrix};
 
 pub(in crate::model) struct Attention {
     /// Index into `State::kv`.
@@ -9,21 +9,38 @@ pub(in crate::model) struct Attention {
     pub kv_heads: usize,
     pub head_dim: usize,
     pub scale: f32,
-    pub q_ad: PackedMatrix,
-    pub k_cd: PackedMatrix,
-    pub v_cd: PackedMatrix,
-    pub out_da: PackedMatrix,
+    pub q_ad: Projection,
+    pub k_cd: Projection,
+    pub v_cd: Projection,
+    pub out_da: Projection,
+}
+
+pub(in crate::model) struct Projection {
+    pub weight: PackedMatrix,
+    /// Empty: none.
+    pub bias: Vec<f32>,
+}
+
+impl Projection {
+    fn run(&self, net: &FastNet, input: &Activation, out: &mut Vec<f32>) -> Result<(), KernelError> {
+        net.product(&self.weight, input, out)?;
+        if !self.bias.is_empty() {
+            let rows = out.chunks_exact_mut(self.bias.len());
+            rows.for_each(|row| row.iter_mut().zip(&self.bias).for_each(|(y, b)| *y += b));
+        }
+        Ok(())
+    }
 }
 
 impl Part for Attention {
     fn run(&self, net: &FastNet, segments: &mut [Segment<'_>], t: &mut Scratch) -> Result<(), KernelError> {
-        net.product(&self.q_ad, &t.input, &mut t.a)?;
-        net.product(&self.k_cd, &t.input, &mut t.b)?;
-        net.product(&self.v_cd, &t.input, &mut t.c)?;
+        self.q_ad.run(net, &t.input, &mut t.a)?;
+        self.k_cd.run(net, &t.input, &mut t.b)?;
+        self.v_cd.run(net, &t.input, &mut t.c)?;
         t.wide.begin(t.input.m(), self.heads * self.head_dim);
         self.mix(net, segments, t)?;
         t.wide.quantize(net.tier, &net.pool);
-        net.product(&self.out_da, &t.wide, &mut t.a)
+        self.out_da.run(net, &t.wide, &mut t.a)
     }
 }
 

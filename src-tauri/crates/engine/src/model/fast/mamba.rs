@@ -12,6 +12,7 @@ pub(in crate::model) struct Mamba {
     pub a_h: Vec<f32>,
     pub d_h: Vec<f32>,
     pub dt_bias_h: Vec<f32>,
+    /// Empty: y is only gated.
     pub norm_di: Vec<f32>,
     pub out_d_di: PackedMatrix,
 }
@@ -23,16 +24,13 @@ impl Part for Mamba {
         let (m, di) = (t.input.m(), self.shape.inner());
         let z = Rows::part(&t.a, self.in_ed.rows(), 0, di);
         let y_m_di = t.wide.begin(m, di);
-        kernels::gated_rms_norm(
-            net.tier,
-            &net.pool,
-            &t.c,
-            z,
-            &self.norm_di,
-            self.shape.groups,
-            net.scales.eps,
-            y_m_di,
-        );
+        let (tier, pool, eps) = (net.tier, &net.pool, net.scales.eps);
+        if self.norm_di.is_empty() {
+            kernels::gate(tier, pool, &t.c, z, y_m_di);
+        } else {
+            let groups = self.shape.groups;
+            kernels::gated_rms_norm(tier, pool, &t.c, z, &self.norm_di, groups, eps, y_m_di);
+        }
         t.wide.quantize(net.tier, &net.pool);
         net.product(&self.out_d_di, &t.wide, &mut t.a)
     }

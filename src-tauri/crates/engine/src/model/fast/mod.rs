@@ -8,16 +8,20 @@
 //! Letters: m rows of a pass, d model width, V vocabulary, f FFN width, H/P/N/G Mamba-2 heads, head size, state size, groups,
 //! di = H·P, e = width of `ssm_in`'s output (z|x|B|C|dt), a/c = width of all query / key heads. A name's suffix is its shape.
 mod attention;
+mod experts;
 mod ffn;
 mod forward;
 mod mamba;
+mod parallel;
 mod scratch;
 mod state;
 
-pub(super) use attention::Attention;
-pub(super) use ffn::SwiGlu;
+pub(super) use attention::{Attention, Projection};
+pub(super) use experts::Experts;
+pub(super) use ffn::{SquaredRelu, SwiGlu};
 pub(super) use forward::{Segment, rope_positions};
 pub(super) use mamba::Mamba;
+pub(super) use parallel::Parallel;
 pub(super) use scratch::Scratch;
 pub(crate) use state::FastSequence;
 pub(super) use state::{KvShape, Shapes, State};

@@ -1,4 +1,5 @@
 //! Buffers of a pass, reused from pass to pass and from sequence to sequence.
+use super::experts::Route;
 use crate::kernels::{Activation, RopeTable};
 
 #[derive(Default)]
@@ -13,6 +14,11 @@ pub(in crate::model) struct Scratch {
     pub a: Vec<f32>,
     pub b: Vec<f32>,
     pub c: Vec<f32>,
+    /// Output `[m, d]` of what runs beside the part that `a` is for.
+    pub side: Vec<f32>,
+    /// Which rows go to which expert, and the rows of one of them.
+    pub routes: Vec<Route>,
+    pub gathered: Activation,
     /// Long enough for every position of the pass.
     pub rope: Option<RopeTable>,
 }

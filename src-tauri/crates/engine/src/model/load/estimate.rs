@@ -8,7 +8,7 @@ use crate::model::fast::{KvShape, Shapes};
 use crate::session::CHUNK;
 use crate::weights::WeightFile;
 use crate::{Backend, EngineError, LoadOptions};
-use chimera_gguf::{LayerKind, TensorInfo, ValidModel};
+use chimera_gguf::{TensorInfo, ValidModel};
 use std::path::Path;
 
 /// Tokens of context that loading makes sure of. What more of them needs is asked for as they come.
@@ -58,21 +58,14 @@ pub(super) fn estimate(
 fn shapes(valid: &ValidModel) -> Shapes {
     let config = &valid.config;
     let mut shapes = Shapes::new(kv_type(valid));
-    for kind in &config.layers {
-        match *kind {
-            LayerKind::Mamba => {
-                let ssm = &config.ssm;
-                shapes.add_mamba(SsmShape {
-                    heads: ssm.n_head,
-                    head_dim: ssm.head_dim,
-                    state: ssm.d_state,
-                    groups: ssm.n_group,
-                })
-            }
-            LayerKind::Attention { n_kv } => {
-                shapes.add_kv(KvShape { heads: n_kv, head_dim: config.head_dim })
-            }
-        };
+    for mixer in config.layers.iter().filter_map(|block| block.mixer) {
+        if let Some(ssm) = config.ssm.filter(|_| mixer.has_mamba()) {
+            let (heads, groups) = (ssm.n_head, ssm.n_group);
+            shapes.add_mamba(SsmShape { heads, head_dim: ssm.head_dim, state: ssm.d_state, groups });
+        }
+        if let Some(heads) = mixer.n_kv() {
+            shapes.add_kv(KvShape { heads, head_dim: config.head_dim });
+        }
     }
     shapes
 }

@@ -1,6 +1,6 @@
 //! From a path to a [`Model`]: map, validate, then tokenizer and weights at the same time.
+mod blocks;
 mod estimate;
-mod granite;
 mod source;
 
 pub(super) use estimate::state_bytes;
@@ -10,7 +10,8 @@ use super::reference::ReferenceNet;
 use super::{Model, Net};
 use crate::kernels::CpuTier;
 use crate::memory;
-use crate::template::{DOCUMENT_END, TURN_END, TURN_START};
+use crate::template::{PromptFormat, TURN_START};
+use crate::tokenizer::ENDS;
 use crate::weights::WeightFile;
 use crate::{Backend, EngineError, LoadOptions, ModelInfo, TokenId, Tokenizer};
 use chimera_gguf::{GgmlType, TensorInfo, TokenizerData, ValidModel};
@@ -31,7 +32,7 @@ impl Model {
             let net = match options.backend {
                 Backend::Fast => {
                     let source = Source::new(&file, &valid, tier, threads);
-                    source.and_then(granite::net).map(|net| Net::Fast(Arc::new(net)))
+                    source.and_then(blocks::net).map(|net| Net::Fast(Arc::new(net)))
                 }
                 Backend::Reference => {
                     ReferenceNet::new(&file, &valid).map(|net| Net::Reference(Arc::new(net)))
@@ -43,8 +44,9 @@ impl Model {
         let (tokenizer, net) = (tokenizer?, net?);
         file.release();
         let stop_ids = stop_ids(&valid.tokenizer, &tokenizer);
+        let prompt_format = PromptFormat::new(valid.tokenizer.chat_template.as_deref());
         let info = info(path, &file, &valid, tier, threads);
-        Ok(Arc::new(Model { info, tokenizer, file, net, stop_ids }))
+        Ok(Arc::new(Model { info, tokenizer, prompt_format, file, net, stop_ids }))
     }
 }
 
@@ -93,8 +95,8 @@ fn physical_cores() -> usize {
     num_cpus::get_physical().clamp(1, allowed)
 }
 
-/// What the file names as an end, and what ends a turn or a document by the template.
+/// What the file names as an end, what ends a turn or a document in any family, and what begins another turn.
 fn stop_ids(data: &TokenizerData, tokenizer: &Tokenizer) -> Vec<TokenId> {
-    let named = [TURN_END, DOCUMENT_END, TURN_START].into_iter().filter_map(|text| tokenizer.control(text));
+    let named = ENDS.into_iter().chain([TURN_START]).filter_map(|text| tokenizer.control(text));
     [data.eos, data.eot].into_iter().flatten().chain(named).collect()
 }

@@ -63,19 +63,54 @@ impl<'a> Source<'a> {
     }
 
     pub fn matrix(&self, name: &str) -> Result<PackedMatrix, EngineError> {
-        let Some(tensor) = self.valid.gguf.tensor(name) else {
-            let reason = chimera_gguf::ModelError::MissingTensor { name: name.to_owned() };
-            return Err(EngineError::ModelInvalid { path: self.file.path().to_owned(), reason });
-        };
+        let tensor = self.tensor(name)?;
         let (cols, rows) = (tensor.dims[0], tensor.dims.iter().skip(1).product());
-        let dtype = weight_type(tensor)?;
         // At no time does more than a band of one tensor lie in memory twice.
+        self.pack(tensor, rows, cols, self.file.data(tensor), &|part| self.file.release_part(part))
+    }
+
+    /// As [`Self::matrix`], with row `order(i)` of the file at i.
+    pub fn reordered(&self, name: &str, order: &dyn Fn(usize) -> usize) -> Result<PackedMatrix, EngineError> {
+        let tensor = self.tensor(name)?;
+        let (cols, rows): (usize, usize) = (tensor.dims[0], tensor.dims.iter().skip(1).product());
+        let data = self.file.data(tensor);
+        let size = data.len() / rows;
+        let moved: Vec<u8> = (0..rows).flat_map(|i| &data[order(i) * size..][..size]).copied().collect();
+        let packed = self.pack(tensor, rows, cols, &moved, &|_| {});
+        self.file.release_part(data);
+        packed
+    }
+
+    /// The `n` matrices of a tensor of three dimensions.
+    pub fn stack(&self, name: &str, n: usize) -> Result<Vec<PackedMatrix>, EngineError> {
+        let tensor = self.tensor(name)?;
+        let (cols, rows): (usize, usize) = (tensor.dims[0], tensor.dims.iter().skip(1).product());
+        let data = self.file.data(tensor);
+        let parts = data.chunks_exact(data.len() / n);
         let release = |part: &[u8]| self.file.release_part(part);
-        let source = self.file.data(tensor);
-        let packed = PackedMatrix::pack_in_bands(dtype, rows, cols, source, self.tier, &self.pool, &release);
+        parts.map(|part| self.pack(tensor, rows / n, cols, part, &release)).collect()
+    }
+
+    fn tensor(&self, name: &str) -> Result<&TensorInfo, EngineError> {
+        self.valid.gguf.tensor(name).ok_or_else(|| {
+            let reason = chimera_gguf::ModelError::MissingTensor { name: name.to_owned() };
+            EngineError::ModelInvalid { path: self.file.path().to_owned(), reason }
+        })
+    }
+
+    fn pack(
+        &self,
+        tensor: &TensorInfo,
+        rows: usize,
+        cols: usize,
+        data: &[u8],
+        release: &dyn Fn(&[u8]),
+    ) -> Result<PackedMatrix, EngineError> {
+        let dtype = weight_type(tensor)?;
+        let packed = PackedMatrix::pack_in_bands(dtype, rows, cols, data, self.tier, &self.pool, release);
         packed.map_err(|source| match source {
             KernelError::OutOfMemory { bytes } => EngineError::OutOfMemory { bytes },
-            source => EngineError::UnsupportedShape { tensor: name.to_owned(), source },
+            source => EngineError::UnsupportedShape { tensor: tensor.name.clone(), source },
         })
     }
 }
