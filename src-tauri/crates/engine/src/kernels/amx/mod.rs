@@ -3,6 +3,7 @@
 //! The packed weights are those of the other tiers. A pair of panels (32 weight rows, all of k) is unpacked to bf16 tiles in a
 //! buffer of the thread, which stays in L2 while the activations' tiles go by in blocks of 32 rows: two by two tiles, so that
 //! four loads feed four multiplications. An accumulator keeps its sum over all of k and is stored once, into the output itself.
+//! Between multiplications the next pair is unpacked into a second buffer.
 //!
 //! # Numerics
 //! Weights and activations are rounded to bf16 (2⁻⁹ of each at most) and their products summed in f32; the int8 products of
@@ -44,6 +45,8 @@ const STRIP_LINES: usize = (768 << 10) / size_of::<Line>();
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(64))]
 pub(super) struct Line(pub(super) [u16; 32]);
+
+type Tile = [Line; TILE_LINES];
 
 impl Line {
     pub(super) const ZERO: Line = Line([0; 32]);
@@ -99,7 +102,7 @@ struct Job<'a> {
 }
 
 thread_local! {
-    /// The tiles of two panels.
+    /// The tiles of two pairs of panels: one that is multiplied, and the next, which is unpacked meanwhile.
     static WEIGHTS: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
@@ -113,66 +116,121 @@ struct Sweep<'a, T> {
 impl<T: Tiles> Body for Sweep<'_, T> {
     #[inline(always)]
     fn run<S: Widen>(self, s: S) {
-        let strip = self.job.steps * TILE_LINES;
+        let lines = 4 * self.job.steps * TILE_LINES;
         // Taken and given back: inside a closure the lanes' instructions would lose their features (see `simd`).
         let mut weights = WEIGHTS.take();
-        if weights.len() < 2 * strip {
-            weights.resize(2 * strip, Line::ZERO);
+        if weights.len() < lines {
+            weights.resize(lines, Line::ZERO);
         }
         // SAFETY: `multiply` chose T by what is available, and this is the only value on the thread.
         let mut tiles = unsafe { T::configure() };
-        self.sweep(s, &mut tiles, &mut weights[..2 * strip]);
+        self.sweep(s, &mut tiles, weights[..lines].as_chunks_mut().0);
         WEIGHTS.set(weights);
+    }
+}
+
+/// A pair of panels (or the last one alone) that is being unpacked, a tile at a time between multiplications: those keep the
+/// tile unit busy and the vector units free.
+struct Unpacking<'a> {
+    dtype: WeightType,
+    panels: [&'a [u8]; 2],
+    is_pair: bool,
+    left: Range<usize>,
+    steps: usize,
+    to: &'a mut [Tile],
+}
+
+impl Unpacking<'_> {
+    #[inline(always)]
+    fn step<S: Widen>(&mut self, s: S) {
+        if let Some(tile) = self.left.next() {
+            let (panel, k) = if self.is_pair { (tile % 2, tile / 2) } else { (0, tile) };
+            unpack::tile(s, self.dtype, self.panels[panel], k, &mut self.to[panel * self.steps + k]);
+        }
     }
 }
 
 impl<T: Tiles> Sweep<'_, T> {
     #[inline(always)]
-    fn sweep<S: Widen>(&self, s: S, tiles: &mut T, weights: &mut [Line]) {
-        let strip = self.job.steps * TILE_LINES;
+    fn sweep<S: Widen>(&self, s: S, tiles: &mut T, weights: &mut [Tile]) {
+        let (mut now, mut next) = weights.split_at_mut(2 * self.job.steps);
         let strips = self.job.m.div_ceil(TILE_LINES);
-        let block = (STRIP_LINES / strip).next_multiple_of(2).max(8);
-        for start in (0..strips).step_by(block) {
+        let block = (STRIP_LINES / (self.job.steps * TILE_LINES)).next_multiple_of(2).max(8);
+        let pairs = self.panels.len().div_ceil(2);
+        let turns = strips.div_ceil(block) * pairs;
+        self.finish(s, self.unpacking(0, now));
+        for turn in 0..turns {
+            let (start, panel) = (turn / pairs * block, self.panels.start + turn % pairs * 2);
             let rows = start..strips.min(start + block);
-            for panel in self.panels.clone().step_by(2) {
-                let panels = panel..self.panels.end.min(panel + 2);
-                for (panel, to) in panels.clone().zip(weights.chunks_exact_mut(strip)) {
-                    unpack::unpack(s, self.job.w.dtype(), self.job.w.panel(panel), to);
-                }
-                match panels.len() {
-                    2 => self.rows::<2>(tiles, weights, panel, rows.clone()),
-                    _ => self.rows::<1>(tiles, weights, panel, rows.clone()),
-                }
+            let mut ahead = self.unpacking((turn + 1) % pairs, next);
+            if turn + 1 == turns {
+                ahead.left = 0..0;
             }
+            match self.panels.end - panel {
+                1 => self.rows::<S, 1>(s, tiles, now, panel, rows, &mut ahead),
+                _ => self.rows::<S, 2>(s, tiles, now, panel, rows, &mut ahead),
+            }
+            self.finish(s, ahead);
+            std::mem::swap(&mut now, &mut next);
+        }
+    }
+
+    fn unpacking<'a>(&'a self, pair: usize, to: &'a mut [Tile]) -> Unpacking<'a> {
+        let (w, steps) = (self.job.w, self.job.steps);
+        let first = self.panels.start + 2 * pair;
+        let last = (first + 1).min(self.panels.end - 1);
+        Unpacking {
+            dtype: w.dtype(),
+            panels: [w.panel(first), w.panel(last)],
+            is_pair: last > first,
+            left: 0..(last - first + 1) * steps,
+            steps,
+            to,
+        }
+    }
+
+    #[inline(always)]
+    fn finish<S: Widen>(&self, s: S, mut unpacking: Unpacking) {
+        while !unpacking.left.is_empty() {
+            unpacking.step(s);
         }
     }
 
     /// NB panels with the strips of 16 activation rows.
     #[inline(always)]
-    fn rows<const NB: usize>(&self, tiles: &mut T, weights: &[Line], panel: usize, strips: Range<usize>) {
+    fn rows<S: Widen, const NB: usize>(
+        &self,
+        s: S,
+        tiles: &mut T,
+        weights: &[Tile],
+        panel: usize,
+        strips: Range<usize>,
+        ahead: &mut Unpacking,
+    ) {
         let mut strip = strips.start;
         while strip + 2 <= strips.end {
-            self.block::<2, NB>(tiles, weights, panel, strip);
+            self.block::<S, 2, NB>(s, tiles, weights, panel, strip, ahead);
             strip += 2;
         }
         if strip < strips.end {
-            self.block::<1, NB>(tiles, weights, panel, strip);
+            self.block::<S, 1, NB>(s, tiles, weights, panel, strip, ahead);
         }
     }
 
     #[inline(always)]
-    fn block<const NA: usize, const NB: usize>(
+    fn block<S: Widen, const NA: usize, const NB: usize>(
         &self,
+        s: S,
         tiles: &mut T,
-        weights: &[Line],
+        weights: &[Tile],
         panel: usize,
         strip: usize,
+        ahead: &mut Unpacking,
     ) {
         let (lines, steps) = (self.job.lines.as_chunks().0, self.job.steps);
-        let a: [&[[Line; TILE_LINES]]; NA] = std::array::from_fn(|i| &lines[(strip + i) * steps..][..steps]);
-        let b: [&[[Line; TILE_LINES]]; NB] =
-            std::array::from_fn(|i| &weights.as_chunks().0[i * steps..][..steps]);
-        accumulate(tiles, a, b);
+        let a: [&[Tile]; NA] = std::array::from_fn(|i| &lines[(strip + i) * steps..][..steps]);
+        let b: [&[Tile]; NB] = std::array::from_fn(|i| &weights[i * steps..][..steps]);
+        accumulate(s, tiles, a, b, ahead);
         self.store::<0>(tiles, strip, panel);
         if NB == 2 {
             self.store::<1>(tiles, strip, panel + 1);
@@ -209,10 +267,12 @@ impl<T: Tiles> Sweep<'_, T> {
 
 /// Accumulators 0 to 3 over all of k: `[activations][weights]`.
 #[inline(always)]
-fn accumulate<T: Tiles, const NA: usize, const NB: usize>(
+fn accumulate<S: Widen, T: Tiles, const NA: usize, const NB: usize>(
+    s: S,
     tiles: &mut T,
-    a: [&[[Line; TILE_LINES]]; NA],
-    b: [&[[Line; TILE_LINES]]; NB],
+    a: [&[Tile]; NA],
+    b: [&[Tile]; NB],
+    ahead: &mut Unpacking,
 ) {
     tiles.zero::<0>();
     tiles.zero::<1>();
@@ -233,5 +293,6 @@ fn accumulate<T: Tiles, const NA: usize, const NB: usize>(
         if NA == 2 && NB == 2 {
             tiles.dot::<3, 5, 7>();
         }
+        ahead.step(s);
     }
 }
