@@ -12,7 +12,7 @@ mod float;
 mod quantized;
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use quantized::{at, halves};
+pub(super) use quantized::{at, halves, six_bits};
 
 /// Every output is one sum over k, in the same order whatever m, the chunking and the number of threads.
 /// F32, F16 and BF16 weights are multiplied with the f32 rows, quantized ones with the int8 rows.

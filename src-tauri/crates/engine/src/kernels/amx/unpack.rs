@@ -1,34 +1,37 @@
 //! Packed panels to weight tiles: 16 lines, each with a pair of neighbouring k for every one of the panel's 16 rows.
 //!
 //! A packed vector has four neighbouring k for each row, which is two lines. A weight is `quant · scale + bias` in one rounding
-//! (a quant is stored plus 8, 32 or 128, which the bias takes off again), then rounded to bf16: 2⁻⁹ of its size at most.
-use super::super::matmul::{at, halves};
-use super::super::pack::{Q6_SCALES, Q6_SUB, Q6_SUPER, Q6_TILE, TILE_SCALES, WeightType};
+//! (where a quant is stored plus 8, 16, 32 or 128, the bias takes it off again), then rounded to bf16: 2⁻⁹ of its size at most.
+use super::super::matmul::{at, halves, six_bits};
+use super::super::pack::{
+    BLOCK_4, BLOCK_5, BLOCK_8, K_HEAD, Q4K_TILE, Q5K_TILE, Q6_SCALES, Q6_SUB, Q6_SUPER, Q6_TILE, TILE_SCALES,
+    WeightType,
+};
 use super::super::simd::LANES;
 
 use super::Tile;
 use super::widen::Widen;
 
-/// Scales of two blocks, then their quants.
-const Q4_TILE: usize = TILE_SCALES + 2 * 256;
-const Q8_TILE: usize = TILE_SCALES + 2 * 512;
-
-/// Whether tiles are made of this type. F32 keeps its precision instead, other types go the way of AVX-512 VNNI.
+/// Whether tiles are made of this type. F32 keeps its precision instead.
 pub(super) fn takes(dtype: WeightType) -> bool {
-    use WeightType::{Bf16, F16, Q4_0, Q6K, Q8_0};
-    matches!(dtype, F16 | Bf16 | Q4_0 | Q8_0 | Q6K)
+    dtype != WeightType::F32
 }
 
 /// A panel's 32 k from `32·k`.
 #[inline(always)]
 pub(super) fn tile<S: Widen>(s: S, dtype: WeightType, panel: &[u8], k: usize, to: &mut Tile) {
     match dtype {
+        WeightType::F32 => {}
         WeightType::F16 => floats::<S, false>(s, at(panel, k * FLOATS), to),
         WeightType::Bf16 => floats::<S, true>(s, at(panel, k * FLOATS), to),
-        WeightType::Q4_0 => q4_0(s, at(panel, k / 2 * Q4_TILE), k % 2, to),
-        WeightType::Q8_0 => q8_0(s, at(panel, k / 2 * Q8_TILE), k % 2, to),
+        WeightType::Q4_0 => block::<S, BLOCK_4>(s, panel, k, Some(8.0), to),
+        WeightType::Q4_1 => block::<S, BLOCK_4>(s, panel, k, None, to),
+        WeightType::Q5_0 => block::<S, BLOCK_5>(s, panel, k, Some(16.0), to),
+        WeightType::Q5_1 => block::<S, BLOCK_5>(s, panel, k, None, to),
+        WeightType::Q8_0 => block::<S, BLOCK_8>(s, panel, k, Some(128.0), to),
+        WeightType::Q4K => k_block::<S, BLOCK_4>(s, at::<Q4K_TILE>(panel, k / 8 * Q4K_TILE), k % 8, to),
+        WeightType::Q5K => k_block::<S, BLOCK_5>(s, at::<Q5K_TILE>(panel, k / 8 * Q5K_TILE), k % 8, to),
         WeightType::Q6K => q6_k(s, panel, k, to),
-        _ => {}
     }
 }
 
@@ -56,24 +59,55 @@ fn quad<S: Widen>(s: S, bytes: S::Bytes, scale: S::V, bias: S::V, to: &mut Tile,
     to[2 * quad + 1] = s.pairs(s.fma(a, scale, bias), s.fma(b, scale, bias));
 }
 
+/// The types with blocks of 32: quants are stored plus `offset`, or there are minima behind the scales.
 #[inline(always)]
-fn q4_0<S: Widen>(s: S, tile: &[u8; Q4_TILE], half: usize, to: &mut Tile) {
-    let d = s.load_f16(&halves(at(tile, half * 32)));
-    let bias = s.mul(d, s.splat(-8.0));
-    for j in 0..4 {
-        let bytes = s.load_bytes(at(tile, TILE_SCALES + half * 256 + j * 64));
-        quad(s, s.low(bytes), d, bias, to, j);
-        quad(s, s.high(bytes), d, bias, to, 4 + j);
-    }
+fn block<S: Widen, const BLOCK: usize>(s: S, panel: &[u8], k: usize, offset: Option<f32>, to: &mut Tile) {
+    let head = if offset.is_some() { TILE_SCALES } else { 2 * TILE_SCALES };
+    let (start, half) = (k / 2 * (head + 2 * BLOCK), k % 2);
+    let d = s.load_f16(&halves(at(panel, start + half * 32)));
+    let bias = match offset {
+        Some(offset) => s.mul(d, s.splat(-offset)),
+        None => s.load_f16(&halves(at(panel, start + TILE_SCALES + half * 32))),
+    };
+    quants(s, at::<BLOCK>(panel, start + head + half * BLOCK), d, bias, to);
 }
 
+/// Q4_K and Q5_K: block `k` of the eight of a tile.
 #[inline(always)]
-fn q8_0<S: Widen>(s: S, tile: &[u8; Q8_TILE], half: usize, to: &mut Tile) {
-    let d = s.load_f16(&halves(at(tile, half * 32)));
-    let bias = s.mul(d, s.splat(-128.0));
-    for j in 0..8 {
-        let bytes = s.load_bytes(at(tile, TILE_SCALES + half * 512 + j * 64));
-        quad(s, s.plus_128(bytes), d, bias, to, j);
+fn k_block<S: Widen, const BLOCK: usize>(s: S, tile: &[u8], k: usize, to: &mut Tile) {
+    let six = six_bits(s, tile);
+    let d = s.load_f16(&halves(at(tile, 0)));
+    let minus = s.mul(s.load_f16(&halves(at(tile, 32))), s.splat(-1.0));
+    let scale = s.mul(d, s.load_i8(at(&six[k / 4], k % 4 * LANES)));
+    let bias = s.mul(minus, s.load_i8(at(&six[2 + k / 4], k % 4 * LANES)));
+    quants(s, at::<BLOCK>(tile, K_HEAD + k * BLOCK), scale, bias, to);
+}
+
+/// The quants of 32 k.
+#[inline(always)]
+fn quants<S: Widen, const BLOCK: usize>(s: S, from: &[u8; BLOCK], scale: S::V, bias: S::V, to: &mut Tile) {
+    if BLOCK == BLOCK_8 {
+        for j in 0..8 {
+            quad(s, s.plus_128(s.load_bytes(at(from, j * 64))), scale, bias, to, j);
+        }
+    } else if BLOCK == BLOCK_4 {
+        for j in 0..4 {
+            let bytes = s.load_bytes(at(from, j * 64));
+            quad(s, s.low(bytes), scale, bias, to, j);
+            quad(s, s.high(bytes), scale, bias, to, 4 + j);
+        }
+    } else {
+        let tops = s.load_bytes(at(from, 0));
+        let (v, w) = (s.load_bytes(at(from, 64)), s.load_bytes(at(from, 128)));
+        quad(s, s.with_bit::<0>(s.low(v), tops), scale, bias, to, 0);
+        quad(s, s.with_bit::<1>(s.low(w), tops), scale, bias, to, 1);
+        quad(s, s.with_bit::<4>(s.high(v), tops), scale, bias, to, 4);
+        quad(s, s.with_bit::<5>(s.high(w), tops), scale, bias, to, 5);
+        let (v, w) = (s.load_bytes(at(from, 192)), s.load_bytes(at(from, 256)));
+        quad(s, s.with_bit::<2>(s.low(v), tops), scale, bias, to, 2);
+        quad(s, s.with_bit::<3>(s.low(w), tops), scale, bias, to, 3);
+        quad(s, s.with_bit::<6>(s.high(v), tops), scale, bias, to, 6);
+        quad(s, s.with_bit::<7>(s.high(w), tops), scale, bias, to, 7);
     }
 }
 

@@ -298,7 +298,7 @@ fn k_blocks<
 
 /// The scales of blocks 0 to 3 and 4 to 7, then the minima, 16 rows of each.
 #[inline(always)]
-fn six_bits<S: Simd>(s: S, head: &[u8]) -> [[u8; 64]; 4] {
+pub(in crate::kernels) fn six_bits<S: Simd>(s: S, head: &[u8]) -> [[u8; 64]; 4] {
     let (a, b, tops) = (s.load_bytes(at(head, 64)), s.load_bytes(at(head, 128)), s.load_bytes(at(head, 192)));
     let mut out = [[0; 64]; 4];
     s.store_bytes(s.with_top::<0>(s.low(a), tops), &mut out[0]);
