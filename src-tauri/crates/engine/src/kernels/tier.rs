@@ -3,8 +3,12 @@
 /// An instruction-set tier. Every tier computes the same functions; the higher ones are faster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CpuTier {
-    /// Plain Rust, any CPU (NEON machines stay here for now).
+    /// Plain Rust, any CPU.
     Portable,
+    /// NEON: every 64-bit Arm CPU.
+    Neon,
+    /// NEON with dot products of bytes: Arm cores of about 2018 and later, all of Apple's M series.
+    NeonDotprod,
     /// AVX2, FMA and F16C.
     Avx2,
     /// AVX2 and the 256-bit form of VNNI.
@@ -17,8 +21,15 @@ pub enum CpuTier {
 
 impl CpuTier {
     /// All tiers, slowest first.
-    pub const ALL: [CpuTier; 5] =
-        [CpuTier::Portable, CpuTier::Avx2, CpuTier::AvxVnni, CpuTier::Avx512Vnni, CpuTier::Amx];
+    pub const ALL: [CpuTier; 7] = [
+        CpuTier::Portable,
+        CpuTier::Neon,
+        CpuTier::NeonDotprod,
+        CpuTier::Avx2,
+        CpuTier::AvxVnni,
+        CpuTier::Avx512Vnni,
+        CpuTier::Amx,
+    ];
 
     /// The best tier this CPU has.
     pub fn detect() -> CpuTier {
@@ -30,7 +41,7 @@ impl CpuTier {
         Self::ALL.into_iter().filter(|t| t.is_supported()).collect()
     }
 
-    /// The tier of that name ("portable", "avx2", "avxvnni", "avx512vnni", "amx"), whether or not this CPU has it.
+    /// The tier of that name ("portable", "neon", "neon-dotprod", "avx2", "avxvnni", "avx512vnni", "amx"), whether or not this CPU has it.
     pub fn from_name(name: &str) -> Option<CpuTier> {
         Self::ALL.into_iter().find(|t| t.name() == name)
     }
@@ -38,6 +49,8 @@ impl CpuTier {
     pub fn name(self) -> &'static str {
         match self {
             CpuTier::Portable => "portable",
+            CpuTier::Neon => "neon",
+            CpuTier::NeonDotprod => "neon-dotprod",
             CpuTier::Avx2 => "avx2",
             CpuTier::AvxVnni => "avxvnni",
             CpuTier::Avx512Vnni => "avx512vnni",
@@ -50,6 +63,7 @@ impl CpuTier {
         use std::arch::is_x86_feature_detected as has;
         match self {
             CpuTier::Portable => true,
+            CpuTier::Neon | CpuTier::NeonDotprod => false,
             CpuTier::Avx2 => has!("avx2") && has!("fma") && has!("f16c"),
             CpuTier::AvxVnni => CpuTier::Avx2.is_supported() && has!("avxvnni"),
             CpuTier::Avx512Vnni => {
@@ -64,7 +78,16 @@ impl CpuTier {
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    pub fn is_supported(self) -> bool {
+        match self {
+            CpuTier::Portable | CpuTier::Neon => true,
+            CpuTier::NeonDotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
+            _ => false,
+        }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub fn is_supported(self) -> bool {
         self == CpuTier::Portable
     }

@@ -11,6 +11,8 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avxvnni;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod plain;
 
 pub(in crate::kernels) use plain::Plain;
@@ -235,6 +237,19 @@ pub(in crate::kernels) fn dispatch<K: Kernel>(tier: super::CpuTier, kernel: K) -
             CpuTier::AvxVnni if tier.is_supported() => return unsafe { avxvnni(kernel) },
             // SAFETY: as above.
             CpuTier::Avx2 if tier.is_supported() => return unsafe { avx2(kernel) },
+            _ => {}
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        use super::CpuTier;
+        match tier {
+            // SAFETY: `is_supported` has just asked the CPU (the answers are cached by std).
+            CpuTier::NeonDotprod if tier.is_supported() => {
+                return kernel.run(unsafe { neon::Neon::<true>::new() });
+            }
+            // SAFETY: NEON belongs to this architecture.
+            CpuTier::Neon => return kernel.run(unsafe { neon::Neon::<false>::new() }),
             _ => {}
         }
     }
