@@ -39,7 +39,7 @@
 //! - A closure over vectors that LLVM does not inline loses the target features: silu ran 35 times slower (`simd`).
 //!
 //! # Not here yet
-//! NEON; Q2_K, Q3_K and the IQ types; tiles of AMX from Q4_K, Q5_K, Q4_1, Q5_0, Q5_1 (they go the way of AVX-512); the chunked form of the scan (it would change bits with the chunking).
+//! NEON's i8mm; Q2_K, Q3_K and the IQ types; the chunked form of the scan (it would change bits with the chunking).
 // Loops over the rows, panels and vectors of a register tile have constant lengths and index several arrays at once: written
 // so, they unroll and the arrays become registers.
 #![allow(clippy::needless_range_loop)]
