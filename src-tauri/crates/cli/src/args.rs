@@ -233,7 +233,7 @@ pub struct BenchArgs {
     pub against: Option<Against>,
     /// Where llama.cpp is: its shared library, its folder, its llama-bench, or a Python that has xllamacpp or llama_cpp
     /// [default: llama-bench on PATH, else python3]
-    #[arg(long, env = "CHIMERA_LLAMA_CPP", value_name = "PATH", requires = "against")]
+    #[arg(long, env = "CHIMERA_LLAMA_CPP", value_name = "PATH")]
     pub peer: Option<PathBuf>,
     /// Seconds that --against may take; what does not fit is shortened or left out, and said
     #[arg(long, default_value_t = 240, value_parser = clap::value_parser!(u32).range(10..))]

@@ -155,12 +155,12 @@ impl Bench<'_> {
             let samples = self.rounds(*phase, share, out)?;
             out.add(*phase, samples, self.args.repeats as usize);
         }
-        self.extras(out)?;
         out.ours_memory = self.ours.order(&Order::Memory)?.peak_rss_bytes;
         let theirs = self.theirs.order(&Order::Memory)?;
         out.peer_python = theirs.before_bytes;
         out.peer_memory = theirs.peak_rss_bytes.map(|peak| peak - theirs.before_bytes.unwrap_or(0));
-        Ok(())
+        // After the peaks: what only one side does may not count there.
+        self.extras(out)
     }
 
     /// Seconds that one round of `phase` will take, from what was measured before.

@@ -5,6 +5,8 @@ use std::time::Instant;
 /// Words read before the sums are looked at; several sums, so that additions do not wait for each other.
 const LANES: usize = 32;
 
+const PASSES: usize = 5;
+
 pub struct Roof {
     words: Vec<u64>,
     threads: usize,
@@ -20,8 +22,12 @@ impl Roof {
         self.words.len() * 8
     }
 
-    /// Bytes a second of one pass by all threads.
+    /// Bytes a second of the best of a few passes by all threads: a roof is what is possible.
     pub fn measure(&self) -> f64 {
+        (0..PASSES).map(|_| self.pass()).fold(0.0, f64::max)
+    }
+
+    fn pass(&self) -> f64 {
         let chunk = self.words.len().div_ceil(self.threads).max(1);
         let start = Instant::now();
         std::thread::scope(|scope| {
