@@ -94,7 +94,7 @@ impl Comparison {
 
     /// Both sides together, by the longest prompt so far.
     pub fn seconds_a_token_read(&self) -> f64 {
-        let longest = self.phases.iter().filter(|(p, _)| p.steps() == 0 && p.tokens().is_some()).next_back();
+        let longest = self.phases.iter().rfind(|(p, _)| p.steps() == 0 && p.tokens().is_some());
         let trial = || self.tried.iter().filter_map(|t| t.prefill_256_tok_s).fold(0.0, f64::max);
         longest.map_or_else(
             || 2.0 / trial(),
