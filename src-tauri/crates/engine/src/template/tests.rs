@@ -160,7 +160,7 @@ fn hostile_templates_end_in_an_error() {
             "{source}: {found:?}"
         );
     }
-    let nested = format!("{}1{}", "{{ (".repeat(1) + &"(".repeat(20_000), ")".repeat(20_001) + " }}");
+    let nested = format!("{{{{ ({}1{} }}}}", "(".repeat(20_000), ")".repeat(20_001));
     assert!(matches!(error(&nested), TemplateError::Broken { .. }));
 }
 
