@@ -232,8 +232,9 @@ pub struct BenchArgs {
     #[arg(long, value_enum, value_name = "PEER")]
     pub against: Option<Against>,
     /// Where llama.cpp is: its shared library, its folder, its llama-bench, or a Python that has xllamacpp or llama_cpp
-    /// [default: llama-bench on PATH, else python3]
-    #[arg(long, env = "CHIMERA_LLAMA_CPP", value_name = "PATH")]
+    /// [default: CHIMERA_LLAMA_CPP, else llama-bench on PATH, else python3]
+    // Not clap's `env`: the variable alone would then ask for --against in every other use of `bench`.
+    #[arg(long, value_name = "PATH", requires = "against")]
     pub peer: Option<PathBuf>,
     /// Seconds that --against may take; what does not fit is shortened or left out, and said
     #[arg(long, default_value_t = 240, value_parser = clap::value_parser!(u32).range(10..))]

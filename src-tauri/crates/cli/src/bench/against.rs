@@ -8,7 +8,7 @@ use super::roof::Roof;
 use crate::args::BenchArgs;
 use crate::error::CliError;
 use chimera_engine::Model;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -43,7 +43,8 @@ pub struct Bench<'a> {
 }
 
 pub fn run(args: &BenchArgs, path: &Path) -> Result<(), CliError> {
-    let peer = peer::find(args.peer.as_deref())?;
+    let named = args.peer.clone().or_else(|| std::env::var_os("CHIMERA_LLAMA_CPP").map(PathBuf::from));
+    let peer = peer::find(named.as_deref())?;
     let budget = Budget::new(args.budget);
     let load_average = memory::load_average();
     // Loaded here first, so that a bad file is reported as what it is; and dropped, as its memory is the children's.

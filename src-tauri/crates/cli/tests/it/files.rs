@@ -178,6 +178,22 @@ fn a_missing_peer_has_its_code_and_says_how_to_install_one() {
         hindi.stderr
     );
     fails(&["bench", "--peer", "python3"], 2, "--against");
+    let mut named = command(&["bench", "--against", "llama.cpp", "--model", s(&tiny().q4_0)]);
+    named.env("CHIMERA_LLAMA_CPP", "/no/python");
+    assert_eq!(finish(named).code, 8);
+    let mut alone = command(&[
+        "bench",
+        "--model",
+        s(&tiny().q4_0),
+        "--prompt-tokens",
+        "8",
+        "--decode-tokens",
+        "2",
+        "--repeats",
+        "1",
+    ]);
+    alone.env("CHIMERA_LLAMA_CPP", "/no/python");
+    assert_eq!(finish(alone).code, 0, "the variable alone changes nothing");
 }
 
 /// The same command in another language.
