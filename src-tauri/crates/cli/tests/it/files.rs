@@ -178,10 +178,10 @@ fn a_missing_peer_has_its_code_and_says_how_to_install_one() {
         hindi.stderr
     );
     fails(&["bench", "--peer", "python3"], 2, "--against");
-    let mut named = command(&["bench", "--against", "llama.cpp", "--model", s(&tiny().q4_0)]);
+    let mut named = crate::run::command(&["bench", "--against", "llama.cpp", "--model", s(&tiny().q4_0)]);
     named.env("CHIMERA_LLAMA_CPP", "/no/python");
     assert_eq!(finish(named).code, 8);
-    let mut alone = command(&[
+    let mut alone = crate::run::command(&[
         "bench",
         "--model",
         s(&tiny().q4_0),
