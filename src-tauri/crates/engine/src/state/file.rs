@@ -164,15 +164,20 @@ impl<R: Read + Seek> SnapshotFile<R> {
         if offset != len {
             return Err(corrupt("length"));
         }
+        // Summed once: a hostile index may name as many parts as snapshots. 2^32 counts below 2^32 stay below 2^64.
+        let mut ends = vec![0u64];
+        ends.extend(self.kv.iter().scan(0u64, |end, part| {
+            *end += part.count as u64;
+            Some(*end)
+        }));
         self.snapshots =
-            entries.into_iter().map(|entry| self.with_tokens(entry)).collect::<Result<_, _>>()?;
+            entries.into_iter().map(|entry| self.with_tokens(entry, &ends)).collect::<Result<_, _>>()?;
         Ok(())
     }
 
-    fn with_tokens(&self, entry: Entry) -> Result<(usize, Entry), EngineError> {
-        let parts = self.kv.get(..entry.count).ok_or(corrupt("parts"))?;
-        let tokens = parts.iter().map(|part| part.count as u64).sum::<u64>();
-        // The sum of 2^32 counts below 2^32 is below 2^64.
+    /// `ends[n]`: positions of the first n parts of keys and values.
+    fn with_tokens(&self, entry: Entry, ends: &[u64]) -> Result<(usize, Entry), EngineError> {
+        let tokens = *ends.get(entry.count).ok_or(corrupt("parts"))?;
         let tokens =
             usize::try_from(tokens).ok().filter(|n| *n <= self.tokens.len()).ok_or(corrupt("positions"))?;
         Ok((tokens, entry))
