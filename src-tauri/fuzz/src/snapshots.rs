@@ -9,7 +9,7 @@ const ENTRY: usize = 4 + 8 + 8;
 /// Repairs what there is to repair; a file that is too short stays as it is.
 pub fn repair(file: &mut [u8], digest: &[u8; 32]) {
     let Some(index) = u64_at(file, 48).and_then(|n| usize::try_from(n).ok()) else { return };
-    let Some(end) = HEADER.checked_add(index).filter(|end| end + 8 <= file.len()) else { return };
+    let Some(end) = HEADER.checked_add(index).filter(|end| file.len().checked_sub(*end).is_some_and(|left| left >= 8)) else { return };
     file[DIGEST].copy_from_slice(digest);
     repair_parts(file, end);
     let sum = XxHash3_64::oneshot(&file[..end]);
