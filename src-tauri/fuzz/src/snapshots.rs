@@ -9,7 +9,11 @@ const ENTRY: usize = 4 + 8 + 8;
 /// Repairs what there is to repair; a file that is too short stays as it is.
 pub fn repair(file: &mut [u8], digest: &[u8; 32]) {
     let Some(index) = u64_at(file, 48).and_then(|n| usize::try_from(n).ok()) else { return };
-    let Some(end) = HEADER.checked_add(index).filter(|end| file.len().checked_sub(*end).is_some_and(|left| left >= 8)) else { return };
+    let Some(end) =
+        HEADER.checked_add(index).filter(|end| file.len().checked_sub(*end).is_some_and(|left| left >= 8))
+    else {
+        return;
+    };
     file[DIGEST].copy_from_slice(digest);
     repair_parts(file, end);
     let sum = XxHash3_64::oneshot(&file[..end]);
@@ -18,7 +22,8 @@ pub fn repair(file: &mut [u8], digest: &[u8; 32]) {
 
 /// The checksums of the parts that are inside the file. `end`: of the index.
 fn repair_parts(file: &mut [u8], end: usize) -> Option<()> {
-    let [tokens, kv, snapshots] = [u32_at(file, HEADER)?, u32_at(file, HEADER + 4)?, u32_at(file, HEADER + 8)?];
+    let [tokens, kv, snapshots] =
+        [u32_at(file, HEADER)?, u32_at(file, HEADER + 4)?, u32_at(file, HEADER + 8)?];
     let mut entry = HEADER + 12 + tokens.checked_mul(4)?;
     let mut start = end + 8;
     for _ in 0..kv.checked_add(snapshots)? {
