@@ -24,7 +24,8 @@
 //!   285; Q4_K 49, 291, 273; Q5_K 44, 271, 243; Q6_K 42, 169, 151. AVX2: Q4_0 45, 199, 175; Q8_0 55, 123, 121; Q4_K 34, 137, 171;
 //!   Q5_K 28, 160, 144; Q6_K 29, 118, 110. AVX-VNNI has not been timed.
 //! - Tiles of one panel and four rows are as fast as or faster than two panels and six on AVX-512 (8 rows: Q4_0 11%, Q8_0 24%,
-//!   Q5_K 30%; 48 rows: equal to 14%); eight rows on AVX2 gain 11 to 27% over four in all but Q8_0 and the floats.
+//!   Q5_K 30%; 48 rows: equal to 14%); on AVX2 eight rows against four: Q4_0 33%, Q6_K 22%,
+//!   Q5_K 15% more, Q4_K 7% less; 48 rows 12 to 23% more; Q8_0 and the floats keep four.
 //! - All 512 rows through a panel before the next cost a third; 48 at a time cost nothing.
 //! - Scan 11 to 13 µs a token and layer (H 24, P 64, N 128), four tokens a pass over the state: 36,900 vector operations, most of
 //!   what one FMA of 512 bits a cycle allows. dt and dA on vectors instead of scalars: prefill 1.02 times on AVX-512, 1.2 on AVX2.
