@@ -62,7 +62,9 @@ fn rust_tests() -> Result<()> {
     bindings::unchanged_by(|| {
         let with_nextest = is_installed("cargo-nextest");
         let runner: &[&str] = if with_nextest { &["nextest", "run"] } else { &["test"] };
-        let targets: &[&str] = &["--workspace", "--all-targets", "--locked", "--features", FEATURES];
+        // Not `--all-targets`: a benchmark run once asserts nothing, so it is no test (the build stage compiles them).
+        let targets: &[&str] =
+            &["--workspace", "--lib", "--bins", "--tests", "--locked", "--features", FEATURES];
         execute(cargo(&[runner, targets].concat()))
     })
 }

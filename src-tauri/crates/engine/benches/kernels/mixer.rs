@@ -1,9 +1,10 @@
-//! The kernels between the products, at the starter's and the flagship's shapes: `cargo bench -p chimera-engine --bench mixer`.
+//! The kernels between the products, at the starter's and the flagship's shapes: `cargo bench -p chimera-engine --bench kernels -- scan`.
 //!
 //! One thread, the best tier; `CHIMERA_CPU=avx2` forces another. A name says what is measured, then the rows of the call; a
 //! decode step is one row.
+use crate::noise;
 use chimera_engine::kernels::*;
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use std::hint::black_box;
 
 const ROWS: [usize; 2] = [1, 128];
@@ -11,15 +12,6 @@ const ROWS: [usize; 2] = [1, 128];
 fn tier() -> CpuTier {
     let named = std::env::var("CHIMERA_CPU").ok().and_then(|name| CpuTier::from_name(&name));
     named.unwrap_or_else(CpuTier::detect).or_supported()
-}
-
-fn noise(len: usize) -> Vec<f32> {
-    let mut state = 1u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
 }
 
 fn shape(heads: usize) -> SsmShape {
@@ -102,5 +94,4 @@ fn norms(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, scan, convolution, attend, norms);
-criterion_main!(benches);
+criterion_group!(mixer, scan, convolution, attend, norms);
